@@ -1,0 +1,27 @@
+//! `baler.toml`: read, then checked, then held as proof.
+//!
+//! [`RawConfig::parse`] takes text, environment and `--set` overrides; [`RawConfig::validate`] resolves places against
+//! the directory of the file and checks what can be checked without a store: names, patterns, templates, and that flows
+//! keep out of each other's way (INV-CLAIM-1, INV-LOOP-1; see [`Config::check_bound`] for what depends on a manifest).
+//! Whoever holds a [`Config`] need not check any of it again.
+
+mod claims;
+mod cron;
+mod flow;
+mod place;
+mod raw;
+mod resolved;
+mod source;
+mod suffix;
+mod tree;
+mod validate;
+
+pub use claims::Conflict;
+pub use place::{Addressing, DirectoryConfig, Hosts, Place, S3Config, StoreConfig, StoreId, StoreName};
+pub use raw::schema;
+pub use resolved::{
+    AfterCommit, Batch, Check, CombineConfig, Config, Deletes, FlowConfig, Header, Operation, Overwrite,
+    RedshiftManifest, Separator, Source, SourcePolicy, Target, Trigger,
+};
+pub use source::{ConfigError, Problem};
+pub use validate::RawConfig;

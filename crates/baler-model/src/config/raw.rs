@@ -1,0 +1,348 @@
+//! `baler.toml` as it is written, before anything is checked. These types are the manual: the JSON Schema that
+//! `baler schema` prints is made from their comments.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) span: Range<usize>,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = toml::Spanned::<T>::deserialize(deserializer)?;
+        Ok(Self { span: spanned.span(), value: spanned.into_inner() })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// The configuration of Baler.
+///
+/// Texts may contain `${VAR}` and `${VAR:-default}`, taken from the environment; `$${` stands for `${`. Sizes are
+/// written `64MiB`, durations `10m`; times are UTC.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "baler.toml", deny_unknown_fields)]
+#[expect(dead_code, reason = "it describes the file for the JSON Schema; its sections are read one by one")]
+pub(super) struct RawFile {
+    /// The version of this format. Required; the only one is `1`.
+    version: u32,
+    /// The place where Baler keeps its ledger. Default: `./.baler` beside this file. Example: `"lake:_baler"`.
+    state: Option<String>,
+    /// The stores, by name. Example: `lake = "s3://corporate-data"`.
+    #[serde(default)]
+    stores: BTreeMap<String, RawStore>,
+    /// The flows, by name.
+    #[serde(default)]
+    flows: BTreeMap<String, RawFlow>,
+}
+
+/// A bucket or directory: its URL or path, or a table with more.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+#[schemars(rename = "Store")]
+pub(super) enum RawStore {
+    /// `s3://bucket/prefix`, or a directory `./x`, `../x`, `/x`.
+    Url(String),
+    /// The same with settings.
+    Table(Box<RawStoreTable>),
+}
+
+impl<'de> Deserialize<'de> for RawStore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StoreVisitor;
+        impl<'de> Visitor<'de> for StoreVisitor {
+            type Value = RawStore;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URL such as `s3://bucket`, a directory such as `./data`, or a table with `url`")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<RawStore, E> {
+                Ok(RawStore::Url(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawStore, A::Error> {
+                RawStoreTable::deserialize(MapAccessDeserializer::new(map))
+                    .map(|table| RawStore::Table(Box::new(table)))
+            }
+        }
+        deserializer.deserialize_any(StoreVisitor)
+    }
+}
+
+/// A store with settings.
+#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "StoreTable")]
+pub(super) struct RawStoreTable {
+    /// `s3://bucket/prefix`, or a directory `./x`, `../x`, `/x`. Required.
+    pub(super) url: At<String>,
+    /// URL of an S3-compatible server. Default: AWS. Example: `"http://127.0.0.1:9000"`.
+    pub(super) endpoint: Option<At<String>>,
+    /// Region. Default: as the AWS CLI finds it. Example: `"eu-west-2"`.
+    pub(super) region: Option<At<String>>,
+    /// Profile of the AWS configuration files. Default: as the AWS CLI finds it. Example: `"etl"`.
+    pub(super) profile: Option<At<String>>,
+    /// Whether the bucket is named in the path (`true`) or in the host name (`false`) of requests. Default: in the
+    /// path where `endpoint` is given, else in the host name.
+    pub(super) path_style: Option<At<bool>>,
+    /// Storage class of what is written. Default: the bucket's. Example: `"INTELLIGENT_TIERING"`.
+    pub(super) storage_class: Option<At<String>>,
+    /// KMS key that encrypts what is written. Default: the bucket's. Example: `"alias/etl"`.
+    pub(super) kms_key: Option<At<String>>,
+    /// Tags of what is written, ten at most. Default: none. Example: `{ team = "etl" }`.
+    pub(super) tags: Option<At<BTreeMap<String, String>>>,
+    /// The most requests per second sent to this store. Default: as many as it takes. Example: `500`.
+    pub(super) requests_per_second: Option<At<u32>>,
+    /// File with certificates (PEM) to trust besides the system's, relative to this file. Example: `"ca.pem"`.
+    pub(super) ca_bundle: Option<At<String>>,
+    /// Whether one host only uses this directory. A ledger on a network file system is refused without it.
+    /// Default: `false`. For directories only.
+    pub(super) single_host: Option<At<bool>>,
+}
+
+/// A pipeline: what it takes, what it does, where the results go.
+#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Flow")]
+pub(super) struct RawFlow {
+    /// The operation. Required. This build has `"combine"`: byte-level stitching of many objects into few.
+    #[serde(rename = "do")]
+    pub(super) operation: At<RawOperation>,
+    /// What starts the flow under `baler watch`; `baler run` takes no notice. Default: nothing.
+    pub(super) on: Option<At<RawTrigger>>,
+    /// Which objects it takes: a store and a pattern that the whole key must match. Required.
+    /// Example: `"lake:logs/{day:%Y/%m/%d}/{host}_{part:int}.jsonl"`.
+    pub(super) from: At<String>,
+    /// Conditions on what the pattern captured, all of which must hold. Default: none. Example: `["day < today"]`.
+    #[serde(default, rename = "where")]
+    pub(super) conditions: Vec<At<String>>,
+    /// Placeholders of `from` that order the inputs of a group, the most significant first; ties break by key.
+    /// Default: the order of keys. Example: `["part"]`.
+    #[serde(default)]
+    pub(super) order_by: Vec<At<String>>,
+    /// How many inputs make one output. Default: all of a group.
+    pub(super) batch: Option<At<RawBatch>>,
+    /// What an output is called: a store and a template with the names of `from`. Inputs that agree on all names used
+    /// bare are one group. Required. Example: `"lake:daily/{day:%Y-%m-%d}.jsonl"`.
+    pub(super) to: At<String>,
+    /// Whether an object that Baler did not write may be overwritten. Default: `false`.
+    #[serde(default)]
+    pub(super) overwrite: bool,
+    /// What becomes of the sources after the commit. Default: they are kept.
+    pub(super) sources: Option<At<RawSources>>,
+    /// What goes between two inputs where the first does not end in a newline: `"newline"`, `"none"`, or `"auto"`: a
+    /// newline where `to` ends in `.jsonl .json .csv .txt .log`, else nothing. Default: `"auto"`.
+    pub(super) separator: Option<At<RawSeparator>>,
+    /// `"first"`: inputs are CSV with a header line, of which the output keeps that of the first. Default: header lines
+    /// are taken for data.
+    pub(super) header: Option<At<RawHeader>>,
+    /// `"decode"`: compressed inputs are decoded, JSON lines parsed, before they are combined, and a damaged one fails
+    /// its group. Default: `"none"`, bytes are not looked into.
+    pub(super) check: Option<At<RawCheck>>,
+    /// Whether to write `{to}.manifest` beside each output for Redshift's COPY. Default: `false`.
+    #[serde(default)]
+    pub(super) redshift_manifest: bool,
+    /// Content type of the outputs. Default: the store's. Example: `"application/x-ndjson"`.
+    pub(super) content_type: Option<At<String>>,
+}
+
+/// An operation.
+#[derive(Debug, Clone, Copy, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Operation")]
+pub(super) enum RawOperation {
+    /// Byte-level stitching of many objects into few.
+    Combine,
+}
+
+/// What starts a flow: a schedule (`cron` or `every`), or `manifests`.
+#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Trigger")]
+pub(super) struct RawTrigger {
+    /// Five fields: minute, hour, day of the month, month, day of the week. Example: `"0 2 * * *"`.
+    pub(super) cron: Option<At<String>>,
+    /// The time zone of `cron`. Default: `"UTC"`. Example: `"Europe/London"`.
+    pub(super) timezone: Option<At<String>>,
+    /// How often. Units: a duration. Example: `"10m"`.
+    pub(super) every: Option<At<String>>,
+    /// The place where manifests arrive in `queue/`, and move to `run/` and `done/`. Example: `"lake:watch"`.
+    pub(super) manifests: Option<At<String>>,
+    /// Not in this build.
+    #[schemars(skip)]
+    pub(super) events: Option<At<String>>,
+    /// Not in this build.
+    #[schemars(skip)]
+    pub(super) after: Option<At<String>>,
+}
+
+/// How many inputs make one output. A batch closes before the object that would exceed a limit; a larger object stands
+/// alone.
+#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Batch")]
+pub(super) struct RawBatch {
+    /// The most inputs of one output. Default: no limit. Example: `10_000`.
+    pub(super) max_objects: Option<At<u64>>,
+    /// The most bytes of one output. Default: no limit but the store's. Example: `"1GiB"`.
+    pub(super) max_bytes: Option<At<RawSize>>,
+    /// The least inputs that are worth combining; a smaller group waits. Default: `2`.
+    pub(super) min_objects: Option<At<u64>>,
+    /// Objects younger than this are left for a later run. Default: `"0s"`. Example: `"15m"`.
+    pub(super) settle: Option<At<String>>,
+}
+
+/// A size in bytes: a number, or a text such as `64MiB`, `1GiB`, `100MB`.
+#[derive(Debug, Clone)]
+pub(super) struct RawSize(pub(super) String);
+
+impl<'de> Deserialize<'de> for RawSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SizeVisitor;
+        impl Visitor<'_> for SizeVisitor {
+            type Value = RawSize;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as \"64MiB\", or a number of bytes")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<RawSize, E> {
+                Ok(RawSize(text.to_owned()))
+            }
+            fn visit_i64<E: Error>(self, number: i64) -> Result<RawSize, E> {
+                Ok(RawSize(number.to_string()))
+            }
+            fn visit_u64<E: Error>(self, number: u64) -> Result<RawSize, E> {
+                Ok(RawSize(number.to_string()))
+            }
+        }
+        deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+impl JsonSchema for RawSize {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "minimum": 0 })
+    }
+}
+
+/// What becomes of the sources after the commit.
+#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Sources")]
+pub(super) struct RawSources {
+    /// `"keep"`, `"delete"`, or `"archive"` (moves them to `archive_to`). Only the version that was combined is ever
+    /// deleted. Default: `"keep"`.
+    pub(super) after_commit: Option<At<RawAfterCommit>>,
+    /// How long after the commit. Units: a duration. Default: `"0s"`. Example: `"7d"`.
+    pub(super) delay: Option<At<String>>,
+    /// Where `"archive"` moves sources: to `{archive_to}/{run}/{key}`. Example: `"lake:old"`.
+    pub(super) archive_to: Option<At<String>>,
+    /// Whether sources may be deleted from a store that was not proven to honour conditional deletes: an object that is
+    /// overwritten in that moment would be lost. Default: `false`.
+    #[serde(default)]
+    pub(super) unconditional_delete: bool,
+}
+
+/// What becomes of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "AfterCommit")]
+pub(super) enum RawAfterCommit {
+    /// They stay; the ledger knows that they were combined.
+    Keep,
+    /// They are deleted.
+    Delete,
+    /// They are moved.
+    Archive,
+}
+
+/// What goes between two inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Separator")]
+pub(super) enum RawSeparator {
+    /// A newline for text, else nothing.
+    Auto,
+    /// A newline where the input does not end in one.
+    Newline,
+    /// Nothing.
+    None,
+}
+
+/// What the first line of an input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Header")]
+pub(super) enum RawHeader {
+    /// A header: that of the first input is kept.
+    First,
+}
+
+/// How closely inputs are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Check")]
+pub(super) enum RawCheck {
+    /// Not at all.
+    None,
+    /// They are decoded.
+    Decode,
+}
+
+/// The JSON Schema of `baler.toml`, for editors: what `baler schema` prints.
+pub fn schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(RawFile).to_value();
+    remove_null(&mut schema);
+    schema
+}
+
+/// Takes `null` out of every choice of types: TOML has none, an optional key is just left out.
+fn remove_null(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(object) => {
+            if let Some(serde_json::Value::Array(types)) = object.get_mut("type") {
+                types.retain(|kind| kind != "null");
+                if let [single] = types.as_slice() {
+                    let single = single.clone();
+                    object.insert("type".to_owned(), single);
+                }
+            }
+            if let Some(serde_json::Value::Array(choices)) = object.get_mut("anyOf") {
+                choices.retain(|choice| choice.get("type").is_none_or(|kind| kind != "null"));
+                if let [serde_json::Value::Object(single)] = choices.as_slice() {
+                    let single = single.clone();
+                    object.remove("anyOf");
+                    object.extend(single);
+                }
+            }
+            object.values_mut().for_each(remove_null);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(remove_null),
+        _ => {}
+    }
+}

@@ -1,0 +1,199 @@
+//! `baler.toml` after validation.
+
+use std::collections::BTreeMap;
+
+use super::place::{Place, StoreConfig, StoreId};
+use crate::{ByteSize, Condition, FlowName, OrderBy, Pattern, Span, Template};
+
+/// A checked configuration: every place names a store that is here, every name a placeholder that exists.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The directory of the file: absolute, without `/` at its end unless it is the root.
+    pub base_dir: String,
+    /// Where the ledger lives.
+    pub state: Place,
+    /// The stores of `[stores]`, and those that places name by path or URL.
+    pub stores: BTreeMap<StoreId, StoreConfig>,
+    /// The flows in the order of the file.
+    pub flows: Vec<FlowConfig>,
+}
+
+impl Config {
+    /// The flow of this name.
+    pub fn flow(&self, name: &str) -> Option<&FlowConfig> {
+        self.flows.iter().find(|flow| flow.name.as_str() == name)
+    }
+}
+
+/// A flow.
+#[derive(Debug, Clone)]
+pub struct FlowConfig {
+    /// Its name.
+    pub name: FlowName,
+    /// What starts it under `baler watch`.
+    pub trigger: Option<Trigger>,
+    /// What it takes.
+    pub from: Source,
+    /// What must hold for an input, all of it.
+    pub conditions: Vec<Condition>,
+    /// How the inputs of a group are ordered.
+    pub order: OrderBy,
+    /// How many inputs make an output.
+    pub batch: Batch,
+    /// What it writes.
+    pub to: Target,
+    /// Whether foreign objects may be overwritten.
+    pub overwrite: Overwrite,
+    /// What becomes of its sources.
+    pub sources: SourcePolicy,
+    /// What it does.
+    pub operation: Operation,
+}
+
+/// What a flow takes: keys of a store that match a pattern.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The store.
+    pub store: StoreId,
+    /// The pattern of keys within it.
+    pub pattern: Pattern,
+}
+
+/// What a flow writes: keys of a store that a template names.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The store.
+    pub store: StoreId,
+    /// The template of keys within it.
+    pub template: Template,
+}
+
+/// What starts a flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trigger {
+    /// A manifest in `queue/` below this place.
+    Manifests(Place),
+    /// The clock, by a schedule of five fields.
+    Cron {
+        /// The schedule.
+        expression: String,
+        /// Its time zone, by its IANA name.
+        timezone: String,
+    },
+    /// The clock, at intervals.
+    Every(Span),
+}
+
+/// How many inputs make an output. Units: `max_bytes` in bytes of the inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// The most inputs; at least one.
+    pub max_objects: Option<u64>,
+    /// The most bytes.
+    pub max_bytes: Option<ByteSize>,
+    /// The least inputs that are worth an output; at least one.
+    pub min_objects: u64,
+    /// Objects younger than this wait.
+    pub settle: Span,
+}
+
+/// Whether an object that Baler did not write may be overwritten (INV-OWN-1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// It may not.
+    Refuse,
+    /// It may.
+    Allow,
+}
+
+/// What becomes of sources after the commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourcePolicy {
+    /// What is done.
+    pub after_commit: AfterCommit,
+    /// How long after the commit.
+    pub delay: Span,
+    /// What is asked of the store.
+    pub deletes: Deletes,
+}
+
+/// What becomes of sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AfterCommit {
+    /// They stay.
+    Keep,
+    /// They are deleted, in the planned version only.
+    Delete,
+    /// They are copied to `{to}/{run}/{key}`, then deleted.
+    Archive {
+        /// Where to.
+        to: Place,
+    },
+}
+
+/// Whether a store must be proven to honour conditional deletes before it loses a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletes {
+    /// It must.
+    Conditional,
+    /// It need not: an object that is overwritten in the moment of its deletion would be lost.
+    Unconditional,
+}
+
+/// What a flow does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Byte-level stitching of many objects into few.
+    Combine(CombineConfig),
+}
+
+/// How objects are combined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CombineConfig {
+    /// What goes between two inputs.
+    pub separator: Separator,
+    /// What the first line of an input is.
+    pub header: Header,
+    /// How closely inputs are looked at.
+    pub check: Check,
+    /// Whether a manifest for Redshift is written.
+    pub redshift_manifest: RedshiftManifest,
+    /// Content type of the outputs; the store's default where there is none.
+    pub content_type: Option<String>,
+}
+
+/// What goes between two inputs where the first does not end in a newline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Separator {
+    /// A newline.
+    Newline,
+    /// Nothing.
+    None,
+}
+
+/// What the first line of an input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    /// Data like the others.
+    AsData,
+    /// A header: the output keeps that of its first input.
+    First,
+}
+
+/// How closely inputs are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Not at all.
+    None,
+    /// They are decoded; a damaged one fails its group.
+    Decode,
+}
+
+/// Whether `{to}.manifest` is written for Redshift's COPY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedshiftManifest {
+    /// It is not.
+    Absent,
+    /// It is, beside each output.
+    Beside,
+}
