@@ -1,0 +1,113 @@
+//! Looks at and reads objects, pinned to one version.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use baler_model::{Key, ObjectVersion};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream;
+
+use super::blocking;
+use super::put::read_fully;
+use super::tree::Tree;
+use super::version::{Entry, FileVersion};
+use crate::{ByteRange, Get, Head, Meter, Result, StoreError};
+
+/// Bytes read at a time.
+const CHUNK: u64 = 1 << 20;
+
+impl Tree {
+    pub(super) fn head(&self, key: &Key) -> Result<Option<Head>> {
+        Meter::add(&self.meter.head, 1);
+        let Some((parent, name)) = self.to_read(key.as_str()) else { return Ok(None) };
+        let Some(dir) = self.open_directory(parent)? else { return Ok(None) };
+        Ok(match self.entry(&dir, name)? {
+            Entry::File(found) => Some(Head {
+                version: found.object_version(),
+                size: found.size,
+                modified: found.modified(),
+                stamp: None,
+                crc64nvme: None,
+                version_id: None,
+            }),
+            Entry::Other(_) | Entry::Absent => None,
+        })
+    }
+
+    /// Fsyncs the directory of a key, and what is not known to be durable above it.
+    pub(super) fn sync(&self, key: &Key) -> Result<()> {
+        let Some((parent, _)) = self.to_read(key.as_str()) else { return Ok(()) };
+        match self.open_directory(parent)? {
+            Some(dir) => self.make_durable(parent, &dir),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Opens an object and reads its first bytes; the rest is read as it is asked for.
+///
+/// The open file is the version: one that replaces it by renaming is not seen. Writes into the file itself are, by its
+/// size and time behind each chunk.
+pub(super) fn get(
+    tree: &Arc<Tree>,
+    key: Key,
+    range: Option<ByteRange>,
+    version: Option<&ObjectVersion>,
+) -> Result<Get> {
+    Meter::add(&tree.meter.get, 1);
+    let Some(root) = tree.open_root()? else { return Err(tree.not_found(&key)) };
+    let found = tree.to_read(key.as_str()).map(|_| tree.open_file(&root, key.as_str())).transpose()?.flatten();
+    let Some((file, found)) = found else { return Err(tree.not_found(&key)) };
+    if let Some(planned) = version
+        && !found.is(planned)
+    {
+        return Err(tree.changed(&key, &planned.etag, &found));
+    }
+    let whole = ByteRange::new(0, found.size);
+    let range = range.map_or(whole, |r| {
+        let start = r.start.min(found.size);
+        ByteRange::new(start, r.end.clamp(start, found.size))
+    });
+    let mut reading = Reading { tree: tree.clone(), key, file, version: found, next: range.start, end: range.end };
+    let first = if range.is_empty() { None } else { Some(reading.chunk()?) };
+    let rest = stream::try_unfold(reading, |mut reading| async move {
+        if reading.next == reading.end {
+            return Ok(None);
+        }
+        blocking(move || reading.chunk().map(|bytes| Some((bytes, reading)))).await
+    });
+    let body = stream::iter(first.map(Ok::<Bytes, StoreError>)).chain(rest).boxed();
+    Ok(Get { version: found.object_version(), size: found.size, range, write_id: None, body })
+}
+
+struct Reading {
+    tree: Arc<Tree>,
+    key: Key,
+    file: OwnedFd,
+    version: FileVersion,
+    next: u64,
+    end: u64,
+}
+
+impl Reading {
+    fn chunk(&mut self) -> Result<Bytes> {
+        let want = usize::try_from(CHUNK.min(self.end - self.next)).expect("a chunk fits memory");
+        let mut bytes = vec![0; want];
+        let read = read_fully(&self.file, &mut bytes, self.next);
+        let read = read.map_err(|e| self.tree.fail(e, "read", self.key.as_str()))?;
+        let stat = rustix::fs::fstat(&self.file).map_err(|e| self.tree.fail(e, "read", self.key.as_str()))?;
+        let found = FileVersion::of(&stat);
+        if found != self.version {
+            return Err(self.tree.changed(&self.key, &self.version.etag(), &found));
+        }
+        if read != want {
+            let (store, doing) = (self.tree.info.name.clone(), format!("read `{}`", self.key));
+            let detail = format!("it ends before its {} bytes", self.version.size);
+            return Err(StoreError::Failed { store, doing, detail });
+        }
+        Meter::add(&self.tree.meter.bytes_read, read as u64);
+        self.next += read as u64;
+        Ok(bytes.into())
+    }
+}

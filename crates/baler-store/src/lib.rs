@@ -1,0 +1,29 @@
+//! One contract over directories, S3 and memory.
+//!
+//! [`Store`] is the port; its module states the promises that every implementation keeps.
+
+mod clock;
+mod contract;
+mod crc;
+mod directory;
+mod error;
+mod listing;
+mod memory;
+mod meter;
+mod proof;
+#[cfg(feature = "s3")]
+pub mod s3;
+
+pub use clock::{Clock, IdSource, SystemClock, SystemIds};
+pub use contract::{
+    Appended, Appender, ByteRange, Confirmation, CopySource, DeleteOutcome, Get, Head, LifecycleRule, ListRequest,
+    OutputAttributes, Page, PartLimits, Precondition, Proof, PublishOutcome, PutOutcome, Result, StagedListing,
+    StagedWriter, Store, StoreInfo, StoreKind,
+};
+pub use crc::Crc64;
+pub use directory::{DirectoryOptions, DirectoryStore, SweptTrash};
+pub use error::StoreError;
+pub use listing::{Listing, Wanted, list_all};
+pub use memory::{MemoryOptions, MemoryStore};
+pub use meter::{Meter, Metered};
+pub use proof::{ProofFailure, Proven, Verdict, prove};

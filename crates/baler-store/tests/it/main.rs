@@ -1,0 +1,12 @@
+//! Every store against the promises of the contract.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests panic where a claim does not hold")]
+
+mod directory;
+mod memory;
+#[cfg(feature = "s3")]
+mod moto;
+#[cfg(feature = "s3")]
+mod s3;
+#[cfg(feature = "s3")]
+mod s3_faults;
