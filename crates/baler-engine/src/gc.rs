@@ -1,0 +1,225 @@
+//! Removes what runs no longer need: abandoned uploads, temporary files, marks of ended runs, plans that never opened.
+//!
+//! Plans, claims, seals and reports of runs stay, and the log always: with it they are the consumed set and the proof.
+//! An upload goes only when no mark of a live run names it, at a key that this flow's plans name, begun after the first
+//! of those plans, and older than a minimum age by the store's own clock.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use baler_model::Key;
+use baler_model::ledger::{Outcome, OutputClaim};
+use baler_store::{ListRequest, Store, StoreError, list_all};
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::error::EngineError;
+use crate::flow::Flow;
+use crate::ledger::{LedgerState, Marks, PRIVATE_PREFIX, RunStatus};
+
+/// The least age of what is removed, unless asked otherwise.
+pub const MIN_AGE: SignedDuration = SignedDuration::from_hours(24);
+
+/// Whether anything is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Only said.
+    DryRun,
+    /// Done.
+    Remove,
+}
+
+/// What `gc` removes, or would.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct GcReport {
+    /// Uploads and temporary files.
+    pub uploads: Vec<String>,
+    /// Private intermediate objects.
+    pub intermediates: Vec<Key>,
+    /// Files of the ledger that ended runs no longer need.
+    pub ledger_files: Vec<Key>,
+}
+
+/// Collects the garbage of one flow.
+pub async fn gc(
+    flow: &Flow,
+    state: &LedgerState,
+    min_age: SignedDuration,
+    effect: Effect,
+) -> Result<GcReport, EngineError> {
+    let mut report = GcReport::default();
+    uploads(flow, state, min_age, effect, &mut report).await?;
+    intermediates(flow, state, min_age, effect, &mut report).await?;
+    ledger_files(flow, state, min_age, effect, &mut report).await?;
+    Ok(report)
+}
+
+/// The store's own time: machines' clocks disagree, ages are measured by the clock that stamped them.
+async fn now_of(flow: &Flow, store: &dyn Store, under: &str) -> Result<Timestamp, StoreError> {
+    let key = Key::from_listed(format!("{under}_probe/clock"));
+    store.put(&key, Bytes::from_static(b"now\n")).await?;
+    let head = store.head(&key).await?;
+    Ok(head.map_or_else(|| flow.env.clock.now(), |head| head.modified))
+}
+
+async fn uploads(
+    flow: &Flow,
+    state: &LedgerState,
+    min_age: SignedDuration,
+    effect: Effect,
+    report: &mut GcReport,
+) -> Result<(), EngineError> {
+    let wrap = flow.ledger_error();
+    let mut keys: BTreeSet<Key> = BTreeSet::new();
+    let mut live: BTreeSet<String> = BTreeSet::new();
+    let Some(first) = state.runs().first() else { return Ok(()) };
+    for run in state.runs() {
+        let entry = flow.ledger.read_entry(run.opened).await.map_err(&wrap)?;
+        if let baler_model::ledger::Event::Opened { outputs, .. } = entry.event {
+            keys.extend(outputs.into_iter().filter_map(|claim| match claim {
+                OutputClaim::Key(key, _) => Some(key),
+                OutputClaim::Prefix(_) => None,
+            }));
+        }
+        if matches!(run.status, RunStatus::Opened | RunStatus::Sealed | RunStatus::Withdrawing) {
+            for mark in flow.ledger.read_marks(&run.run, Marks::new()).await.map_err(&wrap)?.into_values() {
+                if let Outcome::Staged { outputs, .. } = mark.outcome {
+                    live.extend(outputs.iter().map(handle));
+                }
+            }
+        }
+    }
+    for (store, own) in places(flow, state) {
+        let listed = store.list_staged("").await?;
+        if listed.is_empty() {
+            continue;
+        }
+        let now = now_of(flow, &*store, PRIVATE_PREFIX).await?;
+        let is_target = store.info().url == flow.target.info().url;
+        for upload in listed {
+            let (key, handle) = (upload.key.as_str(), &upload.handle);
+            let ours = (is_target && keys.contains(&upload.key))
+                || own.iter().any(|prefix| key.starts_with(prefix) || handle.starts_with(prefix));
+            let old = now.duration_since(upload.started) >= min_age;
+            // Clocks disagree: an upload begun a minute before the first plan by the store's clock may still be ours.
+            let probe = key.contains("_probe/");
+            let after_plan = probe || upload.started + SignedDuration::from_mins(1) >= first.opened_at;
+            if !ours || !old || !after_plan || live.contains(handle) {
+                continue;
+            }
+            report.uploads.push(format!("{key} ({handle})"));
+            match effect {
+                Effect::DryRun => {}
+                Effect::Remove => store.abort_listed(&upload).await?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The stores that a flow writes, each once, with the prefixes of keys and temporary files that are its own there.
+fn places(flow: &Flow, state: &LedgerState) -> Vec<(Arc<dyn Store>, Vec<String>)> {
+    let mut places: Vec<(Arc<dyn Store>, Vec<String>)> = Vec::new();
+    let mut add = |store: &Arc<dyn Store>, prefixes: Vec<String>| match places
+        .iter_mut()
+        .find(|(other, _)| other.info().url == store.info().url)
+    {
+        Some((_, known)) => known.extend(prefixes),
+        None => places.push((Arc::clone(store), prefixes)),
+    };
+    let name = flow.name();
+    add(
+        &flow.target,
+        vec![
+            format!("{PRIVATE_PREFIX}{name}/"),
+            format!("{PRIVATE_PREFIX}_probe/"),
+            format!(".baler-tmp/{name}/"),
+            ".baler-tmp/_put/".into(),
+        ],
+    );
+    add(&flow.source, vec![format!("{PRIVATE_PREFIX}_probe/")]);
+    add(flow.ledger.store(), vec![format!("{}_probe/", flow.ledger.state_prefix()), ".baler-tmp/_put/".into()]);
+    if let Some(archive) = &flow.archive {
+        let runs = state.runs().iter().filter(|r| !r.status.is_open());
+        let mut prefixes: Vec<String> = runs.map(|r| format!("{}{}/", archive.prefix, r.run)).collect();
+        prefixes.push(format!(".baler-tmp/{name}/"));
+        add(&archive.store, prefixes);
+    }
+    places
+}
+
+/// By what [`Store::list_staged`] names a staged output.
+fn handle(staged: &baler_model::Staged) -> String {
+    match &staged.place {
+        baler_model::StagedPlace::Multipart { upload_id, .. } => upload_id.clone(),
+        baler_model::StagedPlace::File { temp, .. } => temp.clone(),
+    }
+}
+
+async fn intermediates(
+    flow: &Flow,
+    state: &LedgerState,
+    min_age: SignedDuration,
+    effect: Effect,
+    report: &mut GcReport,
+) -> Result<(), EngineError> {
+    let prefix = format!("{PRIVATE_PREFIX}{}/", flow.name());
+    let listed = list_all(&flow.target, &prefix, 1, &|_| true).await?;
+    if listed.objects.is_empty() {
+        return Ok(());
+    }
+    let now = now_of(flow, &*flow.target, PRIVATE_PREFIX).await?;
+    for object in listed.objects {
+        let run = object.key.as_str()[prefix.len()..].split('/').next().unwrap_or_default();
+        let executing = state.runs().iter().any(|r| r.run.as_str() == run && r.status == RunStatus::Opened);
+        if executing || now.duration_since(object.modified) < min_age {
+            continue;
+        }
+        match effect {
+            Effect::DryRun => {}
+            Effect::Remove => flow.target.delete(&object.key).await?,
+        }
+        report.intermediates.push(object.key);
+    }
+    Ok(())
+}
+
+async fn ledger_files(
+    flow: &Flow,
+    state: &LedgerState,
+    min_age: SignedDuration,
+    effect: Effect,
+    report: &mut GcReport,
+) -> Result<(), EngineError> {
+    let store = flow.ledger.store();
+    let base = format!("{}{}/runs/", flow.ledger.state_prefix(), flow.name());
+    let mut request = ListRequest { prefix: base.clone(), ..ListRequest::default() };
+    let now = now_of(flow, &**store, flow.ledger.state_prefix()).await?;
+    loop {
+        let page = store.list(&request).await?;
+        for object in page.objects {
+            let rest = &object.key.as_str()[base.len()..];
+            let Some((run, file)) = rest.split_once('/') else { continue };
+            let known = state.runs().iter().find(|r| r.run.as_str() == run);
+            let unneeded = match known {
+                // Written, but `Opened` never chose it.
+                None => true,
+                Some(known) if known.status.is_open() => false,
+                Some(_) => ["mark/", "full/", "pub/", "failed/", "heartbeat.json"].iter().any(|p| file.starts_with(p)),
+            };
+            if !unneeded || now.duration_since(object.modified) < min_age {
+                continue;
+            }
+            match effect {
+                Effect::DryRun => {}
+                Effect::Remove => store.delete(&object.key).await?,
+            }
+            report.ledger_files.push(object.key);
+        }
+        match page.next {
+            Some(token) => request.token = Some(token),
+            None => return Ok(()),
+        }
+    }
+}

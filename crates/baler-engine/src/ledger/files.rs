@@ -1,0 +1,390 @@
+//! Plans, claims, marks, seals: written once, named by content or by task, read back as types.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::sync::Arc;
+
+use baler_model::ledger::{
+    Claim, ClaimsHeader, ContentHash, FORMAT_VERSION, FailedAttempt, GroupId, Heartbeat, Mark, PlanHeader, SealHeader,
+    SealedOutput, Task,
+};
+use baler_model::{InputVersion, Key, RunId, TaskId};
+use baler_store::{ListRequest, PutOutcome};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::fold::{LedgerState, RunState};
+use super::{FAN_OUT, Ledger, LedgerError, paths};
+
+/// A plan as the ledger holds it.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its header.
+    pub header: PlanHeader,
+    /// Its tasks, dense from 0.
+    pub tasks: Vec<Task>,
+}
+
+/// The claims of a run.
+#[derive(Debug, Clone)]
+pub struct Claims {
+    /// Claimed versions, sorted by key.
+    pub claims: Vec<Claim>,
+}
+
+/// A seal as the ledger holds it.
+#[derive(Debug, Clone)]
+pub struct Seal {
+    /// Its header.
+    pub header: SealHeader,
+    /// What may be published.
+    pub outputs: Vec<SealedOutput>,
+}
+
+/// The winning marks of a run: of each task the highest generation.
+pub type Marks = BTreeMap<TaskId, Mark>;
+
+/// The input versions that committed runs consumed, sorted.
+#[derive(Debug, Clone, Default)]
+pub struct ConsumedSet {
+    sorted: Vec<InputVersion>,
+}
+
+impl ConsumedSet {
+    pub(crate) fn from_sorted(sorted: Vec<InputVersion>) -> Self {
+        debug_assert!(sorted.is_sorted(), "consumed versions are kept sorted");
+        Self { sorted }
+    }
+
+    /// Whether this very version is consumed. Cost: a binary search.
+    pub fn contains(&self, input: &InputVersion) -> bool {
+        self.sorted.binary_search(input).is_ok()
+    }
+
+    /// How many versions are consumed.
+    pub fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+
+    pub(super) fn sorted(&self) -> &[InputVersion] {
+        &self.sorted
+    }
+}
+
+fn lines<H: Serialize, L: Serialize>(header: &H, lines: &[L]) -> Vec<u8> {
+    let mut out = serde_json::to_vec(header).expect("ledger types are plain data");
+    out.push(b'\n');
+    for line in lines {
+        serde_json::to_writer(&mut out, line).expect("ledger types are plain data");
+        out.push(b'\n');
+    }
+    out
+}
+
+fn parse_lines<H: DeserializeOwned, L: DeserializeOwned>(bytes: &[u8]) -> Result<(H, Vec<L>), String> {
+    let mut lines = bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+    let header = lines.next().ok_or("it is empty")?;
+    let header = serde_json::from_slice(header).map_err(|e| format!("line 1: {e}"))?;
+    let lines = lines
+        .enumerate()
+        .map(|(i, line)| serde_json::from_slice(line).map_err(|e| format!("line {}: {e}", i + 2)))
+        .collect::<Result<_, _>>()?;
+    Ok((header, lines))
+}
+
+impl Plan {
+    /// The bytes that the ledger holds, and by which it is named.
+    pub fn to_bytes(&self) -> Bytes {
+        lines(&self.header, &self.tasks).into()
+    }
+
+    /// Inputs and bytes of each group, as planned.
+    pub fn group_sizes(&self) -> BTreeMap<GroupId, (u64, u64)> {
+        let mut sizes = BTreeMap::new();
+        for task in &self.tasks {
+            let entry: &mut (u64, u64) = sizes.entry(task.group).or_default();
+            entry.0 += task.inputs.len() as u64;
+            entry.1 += task.bytes();
+        }
+        sizes
+    }
+
+    /// The number of stages.
+    pub fn stages(&self) -> u32 {
+        self.tasks.iter().map(|t| t.stage + 1).max().unwrap_or(0)
+    }
+}
+
+impl Claims {
+    /// Sorts claims, as the ledger holds them.
+    pub fn new(mut claims: Vec<Claim>) -> Self {
+        claims.sort();
+        Self { claims }
+    }
+
+    /// The bytes that the ledger holds.
+    pub fn to_bytes(&self, run: &RunId) -> Bytes {
+        let header = ClaimsHeader { version: FORMAT_VERSION, run: run.clone(), claims: self.claims.len() as u64 };
+        let plain = lines(&header, &self.claims);
+        zstd::encode_all(plain.as_slice(), 3).expect("compressing memory cannot fail").into()
+    }
+}
+
+impl Ledger {
+    /// Writes a plan and its claims; their names are chosen by `Opened`. Cost: two PUTs.
+    pub async fn write_plan(&self, plan: &Plan, claims: &Claims) -> Result<(ContentHash, ContentHash), LedgerError> {
+        let run = &plan.header.run;
+        let (plan_bytes, claims_bytes) = (plan.to_bytes(), claims.to_bytes(run));
+        let (plan_sha, claims_sha) = (ContentHash::of(&plan_bytes), ContentHash::of(&claims_bytes));
+        futures::try_join!(
+            self.write_content(self.paths.plan(run, &plan_sha), plan_bytes),
+            self.write_content(self.paths.claims(run, &claims_sha), claims_bytes),
+        )?;
+        Ok((plan_sha, claims_sha))
+    }
+
+    /// Reads the plan that the log chose. Cost: one GET.
+    pub async fn read_plan(&self, run: &RunState) -> Result<Plan, LedgerError> {
+        let key = self.paths.plan(&run.run, &run.plan);
+        let bytes = self.read_content(&key, &run.plan).await?;
+        let broken = |detail: String| LedgerError::Broken { key: key.clone(), detail };
+        let (header, tasks): (PlanHeader, Vec<Task>) = parse_lines(&bytes).map_err(broken)?;
+        check_version(&key, header.version)?;
+        if tasks.iter().enumerate().any(|(i, t)| t.task.0 as usize != i) {
+            return Err(broken("its tasks are not numbered densely".into()));
+        }
+        Ok(Plan { header, tasks })
+    }
+
+    /// Reads the claims that the log chose. Cost: one GET.
+    pub async fn read_claims(&self, run: &RunState) -> Result<Claims, LedgerError> {
+        let key = self.paths.claims(&run.run, &run.claims);
+        let bytes = self.read_content(&key, &run.claims).await?;
+        let broken = |detail: String| LedgerError::Broken { key: key.clone(), detail };
+        let plain = zstd::decode_all(&*bytes).map_err(|e| broken(e.to_string()))?;
+        let (header, claims): (ClaimsHeader, Vec<Claim>) = parse_lines(&plain).map_err(broken)?;
+        check_version(&key, header.version)?;
+        if header.claims != claims.len() as u64 {
+            return Err(broken(format!("{} claims announced, {} found", header.claims, claims.len())));
+        }
+        Ok(Claims { claims })
+    }
+
+    /// Writes a seal; its name is chosen by `Sealed`. Cost: one PUT.
+    pub async fn write_seal(&self, seal: &Seal) -> Result<ContentHash, LedgerError> {
+        let bytes = Bytes::from(lines(&seal.header, &seal.outputs));
+        let sha = ContentHash::of(&bytes);
+        self.write_content(self.paths.seal(&seal.header.run, &sha), bytes).await?;
+        Ok(sha)
+    }
+
+    /// Reads a seal that the log chose. Cost: one GET.
+    pub async fn read_seal(&self, run: &RunId, sha: &ContentHash) -> Result<Seal, LedgerError> {
+        let key = self.paths.seal(run, sha);
+        let bytes = self.read_content(&key, sha).await?;
+        let (header, outputs): (SealHeader, Vec<SealedOutput>) =
+            parse_lines(&bytes).map_err(|detail| LedgerError::Broken { key: key.clone(), detail })?;
+        check_version(&key, header.version)?;
+        Ok(Seal { header, outputs })
+    }
+
+    /// Creates a mark. `None`: it is ours; else the one that was first. Cost: one PUT.
+    pub async fn create_mark(&self, mark: &Mark) -> Result<Option<Mark>, LedgerError> {
+        let key = self.paths.mark(&mark.run, mark.task, mark.generation);
+        let body = Bytes::from(serde_json::to_vec(mark).expect("a mark is plain data"));
+        match self.store.put_if_absent(&key, body, &self.ids.write_id()).await? {
+            PutOutcome::Created(_) => Ok(None),
+            PutOutcome::Exists { .. } => {
+                let theirs: Mark = self.read_json(&key).await?;
+                Ok((theirs.attempt != mark.attempt).then_some(theirs))
+            }
+        }
+    }
+
+    /// Reads the winning marks of a run. Marks already known are not read again.
+    ///
+    /// Cost: one LIST per 1,000 marks, one GET per unknown mark.
+    pub async fn read_marks(&self, run: &RunId, known: Marks) -> Result<Marks, LedgerError> {
+        let prefix = self.paths.mark_prefix(run);
+        let keys = self.list(ListRequest { prefix, ..ListRequest::default() }).await?;
+        let mut highest: BTreeMap<TaskId, u32> = BTreeMap::new();
+        for (task, generation) in keys.iter().filter_map(paths::parse_mark) {
+            let entry = highest.entry(task).or_insert(generation);
+            *entry = generation.max(*entry);
+        }
+        let known = Arc::new(known);
+        let reads = highest.into_iter().map(|(task, generation)| {
+            let known = Arc::clone(&known);
+            async move {
+                match known.get(&task) {
+                    Some(mark) if mark.generation == generation => Ok((task, mark.clone())),
+                    Some(_) | None => {
+                        let mark: Mark = self.read_json(&self.paths.mark(run, task, generation)).await?;
+                        Ok::<_, LedgerError>((task, mark))
+                    }
+                }
+            }
+        });
+        stream::iter(reads).buffer_unordered(FAN_OUT).try_collect().await
+    }
+
+    /// States that a bucket of tasks is full. Cost: one PUT.
+    pub async fn mark_full(&self, run: &RunId, stage: u32, bucket: u32) -> Result<(), LedgerError> {
+        let key = self.paths.full(run, stage, bucket);
+        self.store.put_if_absent(&key, Bytes::from_static(b"full\n"), &self.ids.write_id()).await?;
+        Ok(())
+    }
+
+    /// States that publishing of an output begins. Cost: one PUT.
+    pub async fn begin_publishing(&self, output: &SealedOutput, run: &RunId) -> Result<(), LedgerError> {
+        let key = self.paths.publishing(run, output.task, output.generation, output.output);
+        let body = Bytes::from(format!("{}\n", self.author));
+        self.store.put_if_absent(&key, body, &self.ids.write_id()).await?;
+        Ok(())
+    }
+
+    /// Whether publishing of an output ever began. Cost: one HEAD.
+    pub async fn publishing_began(
+        &self,
+        run: &RunId,
+        task: TaskId,
+        generation: u32,
+        output: u32,
+    ) -> Result<bool, LedgerError> {
+        let key = self.paths.publishing(run, task, generation, output);
+        Ok(self.store.head(&key).await?.is_some())
+    }
+
+    /// Keeps the reason of a failed attempt: information.
+    pub async fn write_failed(&self, run: &RunId, failed: &FailedAttempt) -> Result<(), LedgerError> {
+        let key = self.paths.failed(run, failed.task, &failed.attempt);
+        let body = Bytes::from(serde_json::to_vec_pretty(failed).expect("plain data"));
+        self.store.put(&key, body).await?;
+        Ok(())
+    }
+
+    /// Reads the reasons of failed attempts.
+    pub async fn read_failed(&self, run: &RunId) -> Result<Vec<FailedAttempt>, LedgerError> {
+        let prefix = self.paths.failed_prefix(run);
+        let keys = self.list(ListRequest { prefix, ..ListRequest::default() }).await?;
+        stream::iter(keys.into_iter().map(|key| async move { self.read_json(&key).await }))
+            .buffered(FAN_OUT)
+            .try_collect()
+            .await
+    }
+
+    /// Shows who is executing: information, never a lock.
+    pub async fn write_heartbeat(&self, run: &RunId, heartbeat: &Heartbeat) -> Result<(), LedgerError> {
+        let body = Bytes::from(serde_json::to_vec(heartbeat).expect("plain data"));
+        self.store.put(&self.paths.heartbeat(run), body).await?;
+        Ok(())
+    }
+
+    /// Takes the heartbeat away: nobody is executing any more.
+    pub async fn clear_heartbeat(&self, run: &RunId) -> Result<(), LedgerError> {
+        Ok(self.store.delete(&self.paths.heartbeat(run)).await?)
+    }
+
+    /// Reads who was last seen executing.
+    pub async fn read_heartbeat(&self, run: &RunId) -> Result<Option<Heartbeat>, LedgerError> {
+        let bytes = self.read_if_there(&self.paths.heartbeat(run)).await?;
+        // A heartbeat is information: one that cannot be read says nothing.
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Keeps a run's report.
+    pub async fn write_report(&self, run: &RunId, report: &impl Serialize) -> Result<(), LedgerError> {
+        let body = Bytes::from(serde_json::to_vec_pretty(report).expect("plain data"));
+        self.store.put(&self.paths.report(run), body).await?;
+        Ok(())
+    }
+
+    /// Reads a run's report, if there is one.
+    pub async fn read_report(&self, run: &RunId) -> Result<Option<serde_json::Value>, LedgerError> {
+        let bytes = self.read_if_there(&self.paths.report(run)).await?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// The versions that committed runs consumed, as of `state`.
+    ///
+    /// Cost: one GET for the snapshot, one per run committed since.
+    pub async fn consumed(&self, state: &LedgerState) -> Result<ConsumedSet, LedgerError> {
+        let snapshot = self.newest_snapshot(Some(state.head())).await?;
+        let (base, seq) = match snapshot {
+            Some(s) => (s.consumed, s.seq),
+            None => (Vec::new(), baler_model::LogSeq(0)),
+        };
+        let changed: Vec<&RunState> = state.runs().iter().filter(|r| r.last > seq && r.committed.is_some()).collect();
+        let loaded: Vec<(&RunState, Claims)> = stream::iter(
+            changed.into_iter().map(|run| async move { self.read_claims(run).await.map(|claims| (run, claims)) }),
+        )
+        .buffered(FAN_OUT)
+        .try_collect()
+        .await?;
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        for (run, claims) in loaded {
+            let committed = claims
+                .claims
+                .into_iter()
+                .filter(|c| c.groups.iter().all(|g| !run.released.contains(g)))
+                .map(|c| c.input);
+            match run.consumes() {
+                true => added.extend(committed),
+                false => removed.extend(committed),
+            }
+        }
+        let mut sorted = base;
+        sorted.extend(added);
+        sorted.sort_unstable();
+        sorted.dedup();
+        if !removed.is_empty() {
+            removed.sort_unstable();
+            sorted.retain(|input| removed.binary_search(input).is_err());
+        }
+        Ok(ConsumedSet::from_sorted(sorted))
+    }
+
+    async fn write_content(&self, key: Key, bytes: Bytes) -> Result<(), LedgerError> {
+        // Named by content: whoever was first wrote the same bytes.
+        self.store.put_if_absent(&key, bytes, &self.ids.write_id()).await?;
+        Ok(())
+    }
+
+    async fn read_content(&self, key: &Key, sha: &ContentHash) -> Result<Bytes, LedgerError> {
+        let bytes = self.read(key).await?;
+        match ContentHash::of(&bytes) == *sha {
+            true => Ok(bytes),
+            false => {
+                Err(LedgerError::Broken { key: key.clone(), detail: "its bytes are not those it is named by".into() })
+            }
+        }
+    }
+
+    async fn read_json<T: DeserializeOwned>(&self, key: &Key) -> Result<T, LedgerError> {
+        let bytes = self.read(key).await?;
+        serde_json::from_slice(&bytes).map_err(|e| LedgerError::Broken { key: key.clone(), detail: e.to_string() })
+    }
+}
+
+pub(super) fn check_version(key: &Key, version: u32) -> Result<(), LedgerError> {
+    if version == 0 || version > FORMAT_VERSION {
+        let detail = format!("it has format version {version}, this build reads up to {FORMAT_VERSION}");
+        return Err(LedgerError::Broken { key: key.clone(), detail });
+    }
+    Ok(())
+}
+
+/// Reads JSON lines from a reader, one value a line, with the line's number in errors.
+pub(super) fn read_lines<T: DeserializeOwned>(reader: impl std::io::Read) -> impl Iterator<Item = Result<T, String>> {
+    BufReader::new(reader).lines().enumerate().map(|(i, line)| {
+        let line = line.map_err(|e| format!("line {}: {e}", i + 1))?;
+        serde_json::from_str(&line).map_err(|e| format!("line {}: {e}", i + 1))
+    })
+}

@@ -1,0 +1,26 @@
+//! Planner, ledger and run lifecycle of Baler, and the operations that stand on them.
+//!
+//! - [`engine`]: what a face calls; [`Flow`]: a flow with its stores opened; [`Env`]: everything handed in;
+//! - [`ledger`]: objects in a store that decide; [`run`]: the life of a run; [`op`]: the operations;
+//! - [`prospect`]: what a run would do, without doing it;
+//! - [`report`]: what a run tells about itself.
+
+pub mod check;
+pub mod engine;
+pub mod env;
+mod error;
+mod fitness;
+mod flow;
+pub mod gc;
+pub mod inputs;
+pub mod ledger;
+mod manifests;
+pub mod op;
+pub mod prospect;
+pub mod report;
+pub mod run;
+pub mod verify;
+
+pub use env::{Env, Identity, Limits, Liveness, Phase, Processes, Progress, Silent, Stores};
+pub use error::EngineError;
+pub use flow::{Flow, OpenPlace};

@@ -1,0 +1,99 @@
+//! Executes one `combine` task: stages one output (and its Redshift manifest) from inputs in their planned versions.
+//!
+//! What a crash leaves: an upload or temporary file that no mark names; `gc` removes it. Nothing is visible before the
+//! seal. Every input is pinned to its planned version; one that changed fails the task (its group is given up).
+
+mod appended;
+mod parts;
+
+use baler_model::ledger::{Account, PlanHeader, Task, Work, redshift_manifest_key};
+use baler_model::{AttemptId, Key, Staged, Stamp};
+use baler_store::OutputAttributes;
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::error::TaskError;
+use crate::flow::Flow;
+use crate::op::combine::decode;
+
+/// What a task staged.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) outputs: Vec<Staged>,
+    pub(crate) account: Account,
+    pub(crate) work: Work,
+}
+
+/// What joining inputs gave.
+#[derive(Debug)]
+struct Joined {
+    staged: Staged,
+    inserted: u64,
+    removed: u64,
+    copied: u64,
+    through: u64,
+}
+
+/// Everything that joining needs to know.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    flow: &'a Flow,
+    header: &'a PlanHeader,
+    task: &'a Task,
+    stamp: &'a Stamp,
+}
+
+/// Executes a task. Safe to call twice, by anyone, at any time: each attempt stages for itself.
+pub(crate) async fn execute(
+    flow: &Flow,
+    header: &PlanHeader,
+    task: &Task,
+    attempt: &AttemptId,
+) -> Result<Done, TaskError> {
+    let began = flow.env.clock.now();
+    let stamp = Stamp { flow: header.flow.clone(), run: header.run.clone(), task: task.task, attempt: attempt.clone() };
+    if header.combine.decode_check {
+        decode::check_inputs(flow, task).await?;
+    }
+    let job = Job { flow, header, task, stamp: &stamp };
+    let joined = match flow.target.appender(&task.key, &stamp, &*flow.source) {
+        Some(appender) => appended::join(job, appender?).await?,
+        None => parts::join(job).await?,
+    };
+    let account = Account {
+        objects_in: task.inputs.len() as u64,
+        objects_out: 1,
+        bytes_in: task.bytes(),
+        bytes_out: joined.staged.size,
+        bytes_inserted: joined.inserted,
+        bytes_removed: joined.removed,
+        ..Account::default()
+    };
+    let mut outputs = vec![joined.staged];
+    if header.combine.redshift_manifest {
+        outputs.push(stage_redshift_manifest(flow, &stamp, &task.key, account.bytes_out).await?);
+    }
+    let millis = flow.env.clock.now().duration_since(began).as_millis();
+    let work =
+        Work { bytes_copied: joined.copied, bytes_through: joined.through, millis: u64::try_from(millis).unwrap_or(0) };
+    Ok(Done { outputs, account, work })
+}
+
+/// Stages `{output}.manifest` for Redshift's COPY.
+///
+/// Source: Amazon Redshift, "Using a manifest to specify data files".
+async fn stage_redshift_manifest(
+    flow: &Flow,
+    stamp: &Stamp,
+    output: &Key,
+    content_length: u64,
+) -> Result<Staged, TaskError> {
+    let url = format!("{}/{output}", flow.target.info().url.trim_end_matches('/'));
+    let entry = json!({ "url": url, "mandatory": true, "meta": { "content_length": content_length } });
+    let body = Bytes::from(json!({ "entries": [entry] }).to_string());
+    let attributes = OutputAttributes { content_type: Some("application/json".into()) };
+    let crc = baler_store::Crc64::of(&body);
+    let writer = flow.target.stage(&redshift_manifest_key(output), stamp, &attributes).await?;
+    writer.write_part(1, vec![body]).await?;
+    Ok(writer.finish(Some(crc)).await?)
+}

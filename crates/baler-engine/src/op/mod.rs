@@ -1,0 +1,3 @@
+//! The operations that a flow can do, one folder each.
+
+pub mod combine;

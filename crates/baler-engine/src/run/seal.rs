@@ -1,0 +1,174 @@
+//! Seals a run: every task is marked, every upload is still there, every covered group's account balances (INV-ACCT-1).
+//!
+//! Nothing is published before `Sealed`, and exactly the lines of its seal are.
+
+use std::collections::BTreeSet;
+
+use baler_model::Staged;
+use baler_model::ledger::{
+    Account, Event, FORMAT_VERSION, Failure, GroupId, Mark, Outcome, SealHeader, SealedOutput, Task,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{DriveOptions, execute, known_run, reasons, redo};
+use crate::error::EngineError;
+use crate::flow::Flow;
+use crate::ledger::decide::{SealDecision, group_account, may_seal};
+use crate::ledger::{Appended, LedgerState, Marks, Plan, Seal};
+use crate::report::FailureReport;
+
+/// How sealing ended.
+pub(super) enum Sealing {
+    /// The log moved on: look where the run stands.
+    Moved,
+    /// An operator must decide.
+    Blocked(Vec<FailureReport>),
+}
+
+pub(super) async fn seal(
+    flow: &Flow,
+    state: &mut LedgerState,
+    plan: &Plan,
+    marks: &mut Marks,
+    options: DriveOptions,
+) -> Result<Sealing, EngineError> {
+    let wrap = flow.ledger_error();
+    let run = &plan.header.run;
+    loop {
+        *marks = flow.ledger.read_marks(run, std::mem::take(marks)).await.map_err(&wrap)?;
+        let known = known_run(flow, state, run)?;
+        let tally = execute::tally_of(flow, state, plan, marks)?;
+        let event = match may_seal(known.status, known.counts.groups, &tally) {
+            SealDecision::NotYet | SealDecision::WrongStatus => return Ok(Sealing::Moved),
+            SealDecision::Abort => {
+                let reason = reasons(plan, marks).into_values().next();
+                let reason = reason.map_or_else(|| "every group was given up".to_owned(), |f| f.error);
+                Event::Aborted { run: run.clone(), reason }
+            }
+            SealDecision::Seal { released } => {
+                match redo::lost_uploads(flow, state, plan, marks, &released, options).await? {
+                    redo::Redone::NothingLost => {}
+                    redo::Redone::Again => continue,
+                    redo::Redone::Blocked(failures) => return Ok(Sealing::Blocked(failures)),
+                }
+                if give_up_unbalanced(flow, plan, marks, &released).await? {
+                    continue;
+                }
+                let seal = build(plan, marks, &released);
+                let sha256 = flow.ledger.write_seal(&seal).await.map_err(&wrap)?;
+                Event::Sealed {
+                    run: run.clone(),
+                    account: seal.header.account.clone(),
+                    seal: sha256,
+                    released: released.into_iter().collect(),
+                }
+            }
+        };
+        let given_up: BTreeSet<GroupId> = match &event {
+            Event::Sealed { released, .. } => released.iter().copied().collect(),
+            Event::Aborted { .. }
+            | Event::Opened { .. }
+            | Event::Staged { .. }
+            | Event::Committed { .. }
+            | Event::Withdrawing { .. }
+            | Event::Disposed { .. } => plan.tasks.iter().map(|t| t.group).collect(),
+        };
+        match flow.ledger.try_append(state, event).await.map_err(&wrap)? {
+            Appended::Ours(_) => {
+                execute::abort_groups(flow, plan, marks, |group| given_up.contains(&group)).await;
+                return Ok(Sealing::Moved);
+            }
+            Appended::Lost => {
+                // Somebody else's entry: if it was about this run, it may be sealed or aborted by now.
+                if known_run(flow, state, run)?.last == state.head() {
+                    return Ok(Sealing::Moved);
+                }
+            }
+        }
+    }
+}
+
+/// Gives up every group whose account does not balance. Returns whether there was one.
+async fn give_up_unbalanced(
+    flow: &Flow,
+    plan: &Plan,
+    marks: &mut Marks,
+    released: &BTreeSet<GroupId>,
+) -> Result<bool, EngineError> {
+    let mut found = false;
+    for (group, (objects, bytes)) in plan.group_sizes() {
+        if released.contains(&group) {
+            continue;
+        }
+        let tasks: Vec<&Task> = plan.tasks.iter().filter(|t| t.group == group).collect();
+        let mut account = None::<Account>;
+        let mut sizes_agree = true;
+        for mark in tasks.iter().filter_map(|t| marks.get(&t.task)) {
+            if let Outcome::Staged { outputs, account: one, .. } = &mark.outcome {
+                sizes_agree &= outputs.first().is_some_and(|staged| staged.size == one.bytes_out);
+                account = Some(account.map_or_else(|| one.clone(), |sum| sum.plus(one)));
+            }
+        }
+        let fault = match group_account(objects, bytes, &account.unwrap_or_default()) {
+            Err(imbalance) => imbalance.to_string(),
+            Ok(()) if !sizes_agree => "the staged bytes are not those that were counted".into(),
+            Ok(()) => continue,
+        };
+        found = true;
+        for task in tasks {
+            let generation = marks.get(&task.task).map_or(0, |m: &Mark| m.generation + 1);
+            let reason = Failure {
+                error: format!("the account of `{}` does not balance: {fault}", task.key),
+                hint: Some("nothing of this group was published; this is a bug in Baler, please report it".into()),
+            };
+            let attempt = flow.env.ids.attempt_id();
+            let mark = execute::give_up(flow, plan, task, generation, &attempt, reason).await?;
+            marks.insert(task.task, mark);
+        }
+    }
+    Ok(found)
+}
+
+/// Every output of groups that were not given up, as the winning marks name it.
+fn build(plan: &Plan, marks: &Marks, released: &BTreeSet<GroupId>) -> Seal {
+    let mut account = None::<Account>;
+    let mut outputs = Vec::new();
+    for task in plan.tasks.iter().filter(|t| !released.contains(&t.group)) {
+        let Some(mark) = marks.get(&task.task) else { continue };
+        let Outcome::Staged { outputs: staged, account: one, .. } = &mark.outcome else { continue };
+        account = Some(account.map_or_else(|| one.clone(), |sum| sum.plus(one)));
+        for (number, staged) in (0u32..).zip(staged) {
+            outputs.push(sealed_output(task, mark.generation, number, staged));
+        }
+    }
+    let header = SealHeader {
+        version: FORMAT_VERSION,
+        run: plan.header.run.clone(),
+        account: account.unwrap_or_default(),
+        outputs: outputs.len() as u64,
+    };
+    Seal { header, outputs }
+}
+
+pub(super) fn sealed_output(task: &Task, generation: u32, output: u32, staged: &Staged) -> SealedOutput {
+    SealedOutput {
+        group: task.group,
+        task: task.task,
+        generation,
+        output,
+        staged: staged.clone(),
+        // Only the output itself may replace something; the manifest beside it is always new.
+        replaces: if output == 0 { task.replaces.clone() } else { None },
+    }
+}
+
+/// Which of these outputs are no longer staged, in order.
+pub(super) async fn missing(flow: &Flow, outputs: Vec<SealedOutput>) -> Result<Vec<SealedOutput>, EngineError> {
+    let checks = outputs.into_iter().map(|output| async move {
+        let there = flow.target.staged_exists(&output.staged).await?;
+        Ok::<_, EngineError>((!there).then_some(output))
+    });
+    let missing: Vec<Option<SealedOutput>> =
+        stream::iter(checks).buffered(flow.env.limits.concurrency).try_collect().await?;
+    Ok(missing.into_iter().flatten().collect())
+}
