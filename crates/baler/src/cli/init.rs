@@ -1,0 +1,108 @@
+//! `baler init`: a commented `baler.toml` that works as it is.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use super::Global;
+use crate::exit::Exit;
+use crate::failure::UsageError;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Init {
+    /// The job that the file is for
+    #[arg(value_enum, default_value_t = Job::Combine)]
+    job: Job,
+    /// Replace a file that is there
+    #[arg(long)]
+    force: bool,
+}
+
+/// The jobs that this build has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Job {
+    /// Many small objects into few large ones
+    Combine,
+}
+
+impl Init {
+    pub(super) fn execute(&self, global: &Global) -> anyhow::Result<Exit> {
+        let shown = global.file.display();
+        let text = match self.job {
+            Job::Combine => COMBINE,
+        };
+        let mut options = OpenOptions::new();
+        match self.force {
+            true => options.write(true).create(true).truncate(true),
+            false => options.write(true).create_new(true),
+        };
+        let written = options.open(&global.file).and_then(|mut file| file.write_all(text.as_bytes()));
+        match written {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let hint = "`--force` replaces it; `--file PATH` writes another";
+                return Err(UsageError::new(format!("`{shown}` is there already"), hint).into());
+            }
+            written => written.with_context(|| format!("`{shown}` cannot be written"))?,
+        }
+        if !global.quiet {
+            eprint!("wrote {shown}\n{TRY_IT}");
+        }
+        Ok(Exit::Success)
+    }
+}
+
+const TRY_IT: &str = r#"try it:
+  mkdir -p data/inbox/2026-01-31
+  echo '{"id":1}' > data/inbox/2026-01-31/a.jsonl
+  echo '{"id":2}' > data/inbox/2026-01-31/b.jsonl
+  baler plan     # what a run would do
+  baler run      # do it
+  cat data/daily/2026-01-31_000.jsonl
+"#;
+
+const COMBINE: &str = r#"# Baler combines the many small objects that land in a store into few large ones, each record accounted for.
+# `baler check` validates this file, `baler plan` shows what a run would do, `baler run` does it.
+# `baler schema` prints every key with its meaning, for editors.
+version = 1
+
+# Where Baler keeps its ledger, the durable record of what was combined. Default: ./.baler beside this file.
+# state = "lake:_baler"
+
+[stores]
+# A directory, relative to this file. On S3: "s3://my-bucket/prefix", or a table with settings:
+#   lake = { url = "s3://my-bucket", region = "eu-west-2", endpoint = "http://127.0.0.1:9000" }
+# Region and credentials are found as the AWS CLI finds them. ${VAR} and ${VAR:-default} come from the environment.
+lake = "./data"
+
+[flows.events]
+do = "combine"
+
+# Which objects it takes: the pattern matches the whole key, such as inbox/2026-01-31/host1.jsonl.
+# {name} is one or more characters without `/`; {day:%Y-%m-%d} a time; {n:int} digits; * and ** wildcards.
+from = "lake:inbox/{day:%Y-%m-%d}/{name}.jsonl"
+
+# What an output is called. The names used here make the groups: one group per {day}.
+# {index:03} numbers the outputs of a group, so that late objects get an output of their own.
+to = "lake:daily/{day:%Y-%m-%d}_{index:03}.jsonl"
+
+# Leave today's objects for tomorrow:
+# where = ["day < today"]
+
+# Order within an output; default: by key.
+# order_by = ["name"]
+
+# How many objects make one output; objects younger than `settle` wait for the next run.
+# batch = { max_objects = 10_000, max_bytes = "1GiB", min_objects = 2, settle = "15m" }
+
+# What becomes of the sources once their output is published and confirmed: "keep" (default), "delete", "archive".
+# sources = { after_commit = "delete", delay = "7d" }
+# sources = { after_commit = "archive", archive_to = "lake:old" }
+
+# Decode compressed objects and parse JSON lines first; a damaged one fails its group and no other.
+# check = "decode"
+
+# Write {to}.manifest beside each output, for Redshift's COPY.
+# redshift_manifest = true
+"#;

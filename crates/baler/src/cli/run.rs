@@ -1,0 +1,64 @@
+//! `baler run`: finishes what is open, then plans and runs what is new.
+
+use baler_engine::{EngineError, engine};
+use tokio_util::sync::CancellationToken;
+
+use super::{Format, Global};
+use crate::exit::Exit;
+use crate::session::Session;
+use crate::ui::report::{self, Told};
+use crate::{failure, ui};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    /// The flows to run; all where none is named
+    #[arg(value_name = "FLOW")]
+    flows: Vec<String>,
+}
+
+impl Run {
+    pub(super) async fn execute(&self, global: &Global, cancel: &CancellationToken) -> anyhow::Result<Exit> {
+        let session = Session::start(global, cancel)?;
+        let mut told: Vec<Told> = Vec::new();
+        let mut exit = Exit::Success;
+        for flow in session.flows(&self.flows)? {
+            if cancel.is_cancelled() {
+                break;
+            }
+            let reports = match engine::run_flow(&flow).await {
+                Ok(reports) => reports,
+                // One flow that cannot run does not keep the others from it.
+                Err(error) => {
+                    let error = match error {
+                        EngineError::Store(_) | EngineError::Unfit { .. } => {
+                            anyhow::Error::from(error).context(format!("flow `{}` did not run", flow.name()))
+                        }
+                        // These name the flow or the run themselves.
+                        EngineError::Ledger { .. }
+                        | EngineError::Moved { .. }
+                        | EngineError::NoRun { .. }
+                        | EngineError::WrongState { .. }
+                        | EngineError::Interrupted
+                        | EngineError::Broken { .. } => error.into(),
+                    };
+                    failure::print(&error);
+                    exit = exit.max(failure::exit(&error));
+                    continue;
+                }
+            };
+            for report in reports {
+                exit = exit.max(report::exit(&report));
+                if session.format == Format::Json {
+                    ui::out(&format!("{}\n", serde_json::to_string(&report)?))?;
+                }
+                told.push(Told { report, target: flow.target.info().url.clone() });
+            }
+        }
+        if session.format == Format::Text {
+            ui::out(&report::summary(&told))?;
+        }
+        let talk = report::talk(&told);
+        eprint!("{}", if global.quiet { report::failures(&told) } else { talk });
+        Ok(exit)
+    }
+}

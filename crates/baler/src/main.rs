@@ -1,0 +1,26 @@
+//! The command line of Baler: parses, calls the engine, prints, and ends with an exit code.
+//!
+//! Data goes to stdout, talk to stderr. No business rule lives here: every verb calls `baler-engine`.
+#![expect(clippy::print_stderr, reason = "this crate is the face that talks")]
+
+mod cli;
+#[cfg(feature = "s3")]
+mod credentials;
+mod exit;
+mod failure;
+mod logs;
+mod processes;
+mod session;
+mod signals;
+mod stores;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    exit::announce_panics();
+    let cli = cli::Cli::parse();
+    std::panic::catch_unwind(|| cli::main(cli)).unwrap_or(exit::Exit::Internal).into()
+}

@@ -1,0 +1,166 @@
+//! What a run did, where the result lies, what failed, and what to do next.
+
+use baler_engine::report::{FailureReport, RunReport, Status};
+
+use super::quantity;
+use super::table::{Align, Table};
+use crate::exit::Exit;
+
+/// Outputs shown per run; the rest is counted.
+const SHOWN: usize = 5;
+
+/// A run's report, and the address of its target.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// The report.
+    pub(crate) report: RunReport,
+    /// The address of the target store.
+    pub(crate) target: String,
+}
+
+/// The word for a status.
+pub(crate) fn word(status: Status) -> &'static str {
+    match status {
+        Status::Committed => "committed",
+        Status::Failed => "failed",
+        Status::Blocked => "blocked",
+        Status::Aborted => "aborted",
+        Status::Interrupted => "interrupted",
+        Status::Nothing => "nothing",
+        Status::Contended => "contended",
+    }
+}
+
+/// The exit code that a report calls for.
+pub(crate) fn exit(report: &RunReport) -> Exit {
+    match report.status {
+        Status::Committed | Status::Nothing => Exit::Success,
+        Status::Failed | Status::Blocked | Status::Aborted => Exit::Failed,
+        // Stopped by somebody's Ctrl-C, here or in the process that executes it.
+        Status::Interrupted => Exit::Failed,
+        Status::Contended => Exit::Contended,
+    }
+}
+
+/// Everything that goes to stdout about some runs.
+pub(crate) fn summary(told: &[Told]) -> String {
+    let mut text = String::new();
+    let (acted, idle): (Vec<&Told>, Vec<&Told>) = told.iter().partition(|t| t.report.run.is_some());
+    if !acted.is_empty() {
+        text.push_str(&table(&acted));
+    }
+    for told in &acted {
+        let report = &told.report;
+        if !report.outputs.is_empty() {
+            text.push_str(&format!("\n{} wrote to {}\n{}", report.flow, told.target, outputs(report)));
+        }
+        for note in &report.notes {
+            text.push_str(&format!("\n{}: {note}\n", report.flow));
+        }
+    }
+    if !acted.is_empty() && !idle.is_empty() {
+        text.push('\n');
+    }
+    for told in idle {
+        let report = &told.report;
+        let first = !acted.iter().any(|other| other.report.flow == report.flow);
+        let said = match report.status {
+            Status::Nothing if first => "nothing to do",
+            Status::Nothing => "nothing else to do",
+            Status::Contended => "others were faster",
+            Status::Failed | Status::Blocked | Status::Aborted | Status::Interrupted | Status::Committed => {
+                "nothing was done"
+            }
+        };
+        text.push_str(&format!("{}: {said}\n", report.flow));
+        for note in &report.notes {
+            text.push_str(&format!("  {note}\n"));
+        }
+    }
+    text
+}
+
+fn table(told: &[&Told]) -> String {
+    use Align::{Left, Right};
+    let mut table = Table::new(&[
+        ("flow", Left),
+        ("run", Left),
+        ("status", Left),
+        ("groups", Right),
+        ("objects", Right),
+        ("bytes", Right),
+        ("server-side", Right),
+        ("through here", Right),
+        ("requests", Right),
+        ("time", Right),
+    ]);
+    for told in told {
+        let RunReport { flow, run, status, groups, account, requests, seconds, .. } = &told.report;
+        let sent = requests.list + requests.get + requests.put + requests.copy + requests.head + requests.delete;
+        let all = groups.committed + groups.failed;
+        table.row([
+            flow.to_string(),
+            run.as_ref().map(ToString::to_string).unwrap_or_default(),
+            word(*status).to_owned(),
+            match groups.failed {
+                0 => quantity::count(groups.committed),
+                _ => format!("{} of {}", quantity::count(groups.committed), quantity::count(all)),
+            },
+            format!("{} → {}", quantity::count(account.objects_in), quantity::count(account.objects_out)),
+            quantity::bytes(account.bytes_out),
+            quantity::bytes(told.report.bytes_copied_server_side),
+            quantity::bytes(told.report.bytes_through_client),
+            quantity::count(sent),
+            quantity::seconds(*seconds),
+        ]);
+    }
+    table.render(0)
+}
+
+fn outputs(report: &RunReport) -> String {
+    let mut table = Table::headless(&[Align::Left, Align::Right]);
+    for output in report.outputs.iter().take(SHOWN) {
+        table.row([output.key.to_string(), quantity::bytes(output.bytes)]);
+    }
+    let mut text = table.render(2);
+    if report.outputs.len() > SHOWN {
+        text.push_str(&format!("  … and {} more\n", quantity::count((report.outputs.len() - SHOWN) as u64)));
+    }
+    text
+}
+
+/// Everything that goes to stderr about some runs: failures with hints, then what to do next.
+pub(crate) fn talk(told: &[Told]) -> String {
+    failures(told) + &next_steps(told)
+}
+
+/// Failures with their hints: what even `--quiet` shows.
+pub(crate) fn failures(told: &[Told]) -> String {
+    let reports = told.iter().map(|t| &t.report);
+    reports.flat_map(|r| r.failures.iter().map(|failure| failed(r.flow.as_str(), failure))).collect()
+}
+
+/// `error: …`, then `hint: …`.
+pub(crate) fn failed(flow: &str, failure: &FailureReport) -> String {
+    let mut text = format!("error: {flow}: {}\n", failure.error);
+    if let Some(hint) = &failure.hint {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    text
+}
+
+fn next_steps(told: &[Told]) -> String {
+    let mut text = String::new();
+    for report in told.iter().map(|t| &t.report) {
+        let Some(run) = &report.run else { continue };
+        text.push_str(&match report.status {
+            Status::Committed => {
+                format!("next: `baler verify {run}` proves it again, `baler show {run}` tells how to undo it\n")
+            }
+            Status::Failed => format!("next: `baler show {run}` tells what happened; `baler run` plans it again\n"),
+            Status::Blocked => format!("next: `baler show {run}` tells what happened; it waits for you, as hinted\n"),
+            Status::Interrupted | Status::Contended | Status::Aborted | Status::Nothing => String::new(),
+        });
+    }
+    text
+}

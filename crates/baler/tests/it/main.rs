@@ -1,0 +1,19 @@
+//! The command line, as people and scripts meet it: the real binary on directories.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on stops where it stands, and says so"
+)]
+
+mod bench;
+mod cli_config;
+mod cli_first_steps;
+mod cli_interrupt;
+mod cli_ledger;
+mod cli_manifests;
+mod cli_plan;
+mod cli_run;
+#[cfg(feature = "s3")]
+mod cli_s3;
+mod kill;
+mod outside_data;
