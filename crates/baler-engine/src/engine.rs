@@ -179,14 +179,20 @@ pub fn why_nothing(flow: &Flow, planned: &Planned) -> Vec<String> {
     }
     let mut notes = Vec::new();
     for (why, skipped) in &planned.skips {
-        let examples = skipped.examples.join("`, `");
+        let examples = match skipped.examples.is_empty() {
+            true => String::new(),
+            false => format!(", such as `{}`", skipped.examples.join("`, `")),
+        };
+        let (n, s, are) = match skipped.objects {
+            1 => (1, "", "is"),
+            n => (n, "s", "are"),
+        };
         notes.push(match (*why, skipped.examples.first()) {
             (Skip::NoMatch, Some(example)) => {
                 let reason = flow.config.from.pattern.explain(example).map(|m| m.to_string()).unwrap_or_default();
-                format!("{} objects do not match `{from}`, such as `{examples}`: {reason}", skipped.objects)
+                format!("{n} object{s} {are} not matched by `{from}`{examples}: {reason}")
             }
-            (why, Some(_)) => format!("{} objects are {}, such as `{examples}`", skipped.objects, why.words()),
-            (why, None) => format!("{} objects are {}", skipped.objects, why.words()),
+            (why, _) => format!("{n} object{s} {are} {}{examples}", why.words()),
         });
     }
     notes

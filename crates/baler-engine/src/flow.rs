@@ -56,9 +56,7 @@ impl Flow {
         );
         let archive = match &flow.sources.after_commit {
             AfterCommit::Keep | AfterCommit::Delete => None,
-            AfterCommit::Archive { to } => {
-                Some(OpenPlace { store: env.stores.open(&to.store)?, id: to.store.clone(), prefix: to.path.clone() })
-            }
+            AfterCommit::Archive { to } => Some(open_place(to, env)?),
         };
         let manifests = match &flow.trigger {
             Some(Trigger::Manifests(place)) => Some(open_place(place, env)?),

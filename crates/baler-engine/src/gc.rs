@@ -55,8 +55,13 @@ pub async fn gc(
     Ok(report)
 }
 
-/// The store's own time: machines' clocks disagree, ages are measured by the clock that stamped them.
-async fn now_of(flow: &Flow, store: &dyn Store, under: &str) -> Result<Timestamp, StoreError> {
+/// The store's own time: machines' clocks disagree, ages are measured by the clock that stamped them. A dry run writes
+/// nothing, so it takes this machine's.
+async fn now_of(flow: &Flow, store: &dyn Store, under: &str, effect: Effect) -> Result<Timestamp, StoreError> {
+    match effect {
+        Effect::DryRun => return Ok(flow.env.clock.now()),
+        Effect::Remove => {}
+    }
     let key = Key::from_listed(format!("{under}_probe/clock"));
     store.put(&key, Bytes::from_static(b"now\n")).await?;
     let head = store.head(&key).await?;
@@ -95,7 +100,7 @@ async fn uploads(
         if listed.is_empty() {
             continue;
         }
-        let now = now_of(flow, &*store, PRIVATE_PREFIX).await?;
+        let now = now_of(flow, &*store, PRIVATE_PREFIX, effect).await?;
         let is_target = store.info().url == flow.target.info().url;
         for upload in listed {
             let (key, handle) = (upload.key.as_str(), &upload.handle);
@@ -169,7 +174,7 @@ async fn intermediates(
     if listed.objects.is_empty() {
         return Ok(());
     }
-    let now = now_of(flow, &*flow.target, PRIVATE_PREFIX).await?;
+    let now = now_of(flow, &*flow.target, PRIVATE_PREFIX, effect).await?;
     for object in listed.objects {
         let run = object.key.as_str()[prefix.len()..].split('/').next().unwrap_or_default();
         let executing = state.runs().iter().any(|r| r.run.as_str() == run && r.status == RunStatus::Opened);
@@ -195,7 +200,7 @@ async fn ledger_files(
     let store = flow.ledger.store();
     let base = format!("{}{}/runs/", flow.ledger.state_prefix(), flow.name());
     let mut request = ListRequest { prefix: base.clone(), ..ListRequest::default() };
-    let now = now_of(flow, &**store, flow.ledger.state_prefix()).await?;
+    let now = now_of(flow, &**store, flow.ledger.state_prefix(), effect).await?;
     loop {
         let page = store.list(&request).await?;
         for object in page.objects {

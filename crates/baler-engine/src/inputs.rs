@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use baler_model::{Captures, Pattern};
 use baler_model::{InputVersion, StoreId};
-use baler_store::list_all;
+use baler_store::{ListRequest, list_all};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -93,8 +93,8 @@ pub(crate) struct Inputs {
 
 /// Lists the sources of a flow by a bound pattern.
 ///
-/// Cost: one LIST per 1,000 objects under the pattern's literal prefix, a few more to list in parallel. Memory: one
-/// entry per input.
+/// Cost: one LIST per 1,000 objects under the pattern's literal prefix, a few more to list in parallel, and one more when
+/// nothing was found. Memory: one entry per input.
 pub(crate) async fn list(
     flow: &Flow,
     pattern: &Pattern,
@@ -113,9 +113,16 @@ pub(crate) async fn list(
     if listed.unreadable > 0 {
         skips.entry(Skip::Unreadable).or_default().objects += listed.unreadable;
     }
-    let count = listed.objects.len() as u64;
-    let mut inputs = Vec::with_capacity(listed.objects.len());
-    for object in listed.objects {
+    let mut objects = listed.objects;
+    if objects.is_empty() {
+        // Prefixes under which no key can match were not looked into: what lies there is the nearest that there is.
+        let request = ListRequest { prefix: pattern.literal_prefix().to_owned(), ..ListRequest::default() };
+        objects = flow.source.list(&request).await?.objects;
+        objects.retain(|object| !private.iter().any(|prefix| object.key.as_str().starts_with(prefix)));
+    }
+    let count = objects.len() as u64;
+    let mut inputs = Vec::with_capacity(objects.len());
+    for object in objects {
         let why = match pattern.try_match(object.key.as_str()) {
             None if object.key.as_str().ends_with('/') => Some(Skip::DirectoryMarker),
             None => Some(Skip::NoMatch),

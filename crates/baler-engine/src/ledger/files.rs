@@ -1,7 +1,7 @@
 //! Plans, claims, marks, seals: written once, named by content or by task, read back as types.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::sync::Arc;
 
 use baler_model::ledger::{
@@ -79,13 +79,19 @@ impl ConsumedSet {
 }
 
 fn lines<H: Serialize, L: Serialize>(header: &H, lines: &[L]) -> Vec<u8> {
-    let mut out = serde_json::to_vec(header).expect("ledger types are plain data");
-    out.push(b'\n');
-    for line in lines {
-        serde_json::to_writer(&mut out, line).expect("ledger types are plain data");
-        out.push(b'\n');
-    }
+    let mut out = Vec::new();
+    write_lines(&mut out, header, lines).expect("writing to memory cannot fail");
     out
+}
+
+fn write_lines<H: Serialize, L: Serialize>(mut out: impl Write, header: &H, lines: &[L]) -> std::io::Result<()> {
+    serde_json::to_writer(&mut out, header)?;
+    out.write_all(b"\n")?;
+    for line in lines {
+        serde_json::to_writer(&mut out, line)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
 }
 
 fn parse_lines<H: DeserializeOwned, L: DeserializeOwned>(bytes: &[u8]) -> Result<(H, Vec<L>), String> {
@@ -132,8 +138,12 @@ impl Claims {
     /// The bytes that the ledger holds.
     pub fn to_bytes(&self, run: &RunId) -> Bytes {
         let header = ClaimsHeader { version: FORMAT_VERSION, run: run.clone(), claims: self.claims.len() as u64 };
-        let plain = lines(&header, &self.claims);
-        zstd::encode_all(plain.as_slice(), 3).expect("compressing memory cannot fail").into()
+        let compressed = || {
+            let mut out = zstd::Encoder::new(Vec::new(), 3)?;
+            write_lines(&mut out, &header, &self.claims)?;
+            out.finish()
+        };
+        compressed().expect("compressing memory cannot fail").into()
     }
 }
 

@@ -65,7 +65,8 @@ pub(super) fn waiting(plan: &Plan, known: &RunState) -> String {
         DisposalPlan::Keep => jiff::SignedDuration::ZERO,
         DisposalPlan::Delete { delay } | DisposalPlan::Archive { delay, .. } => *delay,
     };
-    format!("sources of run `{}` stay until {}, as `sources.delay` says", known.run, known.last_at + delay)
+    let until = (known.last_at + delay).strftime("%Y-%m-%d %H:%M:%SZ");
+    format!("sources of run `{}` stay until {until}, as `sources.delay` says", known.run)
 }
 
 async fn remove_sources(

@@ -64,6 +64,7 @@ pub(super) async fn beating<T>(
 /// "run `r` is executing on host `h` since `t`".
 pub(super) fn describe(run: &RunId, beat: &Heartbeat) -> String {
     let Heartbeat { host, pid, since, .. } = beat;
+    let since = since.strftime("%Y-%m-%d %H:%M:%SZ");
     format!("run `{run}` is executing on host `{host}` (process {pid}) since {since}; `baler retry {run}` joins in")
 }
 

@@ -36,6 +36,7 @@ pub(super) async fn seal(
     let run = &plan.header.run;
     loop {
         *marks = flow.ledger.read_marks(run, std::mem::take(marks)).await.map_err(&wrap)?;
+        let decided_at = state.head();
         let known = known_run(flow, state, run)?;
         let tally = execute::tally_of(flow, state, plan, marks)?;
         let event = match may_seal(known.status, known.counts.groups, &tally) {
@@ -47,8 +48,9 @@ pub(super) async fn seal(
             }
             SealDecision::Seal { released } => {
                 match redo::lost_uploads(flow, state, plan, marks, &released, options).await? {
-                    redo::Redone::NothingLost => {}
-                    redo::Redone::Again => continue,
+                    redo::Redone::NothingLost if state.head() == decided_at => {}
+                    // Looking for uploads re-read the log: what was decided before it moved is decided again.
+                    redo::Redone::NothingLost | redo::Redone::Again => continue,
                     redo::Redone::Blocked(failures) => return Ok(Sealing::Blocked(failures)),
                 }
                 if give_up_unbalanced(flow, plan, marks, &released).await? {

@@ -113,7 +113,8 @@ pub(super) struct RawStoreTable {
     pub(super) tags: Option<At<BTreeMap<String, String>>>,
     /// The most requests per second sent to this store. Default: as many as it takes. Example: `500`.
     pub(super) requests_per_second: Option<At<u32>>,
-    /// File with certificates (PEM) to trust besides the system's, relative to this file. Example: `"ca.pem"`.
+    /// File with certificates (PEM) to trust instead of the system's, relative to this file. Default: `AWS_CA_BUNDLE`.
+    /// Example: `"ca.pem"`.
     pub(super) ca_bundle: Option<At<String>>,
     /// Whether one host only uses this directory. A ledger on a network file system is refused without it.
     /// Default: `false`. For directories only.
