@@ -78,12 +78,12 @@ async fn proof_of(flow: &Flow, store: &Arc<dyn Store>, under: &str) -> Result<Pr
     let name = ContentHash::of(identity.as_bytes());
     let memory = Key::from_listed(format!("{}_probe/{}.json", flow.ledger.state_prefix(), &name.as_str()[..20]));
     let now = flow.env.clock.now();
-    if let Ok(bytes) = read_whole(&**state, &memory).await {
-        if let Ok(remembered) = serde_json::from_slice::<Remembered>(&bytes) {
-            let age = now.duration_since(remembered.at);
-            if remembered.identity == identity && remembered.version == 1 && age < BELIEVED && !age.is_negative() {
-                return Ok(remembered.proven);
-            }
+    if let Ok(bytes) = read_whole(&**state, &memory).await
+        && let Ok(remembered) = serde_json::from_slice::<Remembered>(&bytes)
+    {
+        let age = now.duration_since(remembered.at);
+        if remembered.identity == identity && remembered.version == 1 && age < BELIEVED && !age.is_negative() {
+            return Ok(remembered.proven);
         }
     }
     let rounds = match store.info().kind {

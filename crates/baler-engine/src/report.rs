@@ -122,6 +122,22 @@ pub struct RunReport {
 }
 
 impl RunReport {
+    /// A report of a flow that could not run at all.
+    pub fn failed(flow: &FlowName, error: &crate::EngineError) -> Self {
+        let mut causes = vec![error.to_string()];
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        let failure = Failure { error: causes.join(": "), hint: error.hint() };
+        Self {
+            status: Status::Failed,
+            failures: vec![FailureReport::new(flow.as_str(), failure)],
+            ..Self::nothing(flow)
+        }
+    }
+
     /// A report of a flow in which nothing was opened.
     pub(crate) fn nothing(flow: &FlowName) -> Self {
         Self {

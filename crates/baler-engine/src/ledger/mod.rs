@@ -216,7 +216,7 @@ impl Ledger {
 
     /// Puts an entry again that is already there: a store that accepts this has stopped honouring conditions.
     async fn recheck(&self, seq: LogSeq, entry: &Entry) -> Result<(), LedgerError> {
-        if seq.0 % RECHECK_EVERY != 0 {
+        if !seq.0.is_multiple_of(RECHECK_EVERY) {
             return Ok(());
         }
         let other = Entry { write_id: self.ids.write_id(), ..entry.clone() };

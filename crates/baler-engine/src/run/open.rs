@@ -1,5 +1,6 @@
 //! Opens a run: writes plan and claims, appends `Opened` (protocol section 3, step 5; INV-CLAIM-1, INV-RUN-1).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use baler_model::ledger::Event;
@@ -38,9 +39,8 @@ pub async fn open(flow: &Flow, state: &mut LedgerState, planned: &Planned) -> Re
         // What rivals claim is read before the decision, which is made on the very state that is appended to.
         for rival in state.runs().iter().filter(|r| is_rival(r, header.base_seq)) {
             let id = (rival.run.clone(), rival.opened);
-            if !rivals.contains_key(&id) {
-                let overlap = compare(flow, rival, &inputs, planned).await?;
-                rivals.insert(id, overlap);
+            if let Entry::Vacant(unknown) = rivals.entry(id) {
+                unknown.insert(compare(flow, rival, &inputs, planned).await?);
             }
         }
         let overlap =
@@ -80,10 +80,10 @@ async fn compare(
     let wrap = flow.ledger_error();
     // The state drops output keys as they are released; the rival's `Opened` names all of them.
     let entry = flow.ledger.read_entry(rival.opened).await.map_err(&wrap)?;
-    if let Event::Opened { outputs, .. } = &entry.event {
-        if let shared @ Overlap::Shares(_) = outputs_overlap(&planned.outputs, outputs) {
-            return Ok(shared);
-        }
+    if let Event::Opened { outputs, .. } = &entry.event
+        && let shared @ Overlap::Shares(_) = outputs_overlap(&planned.outputs, outputs)
+    {
+        return Ok(shared);
     }
     let theirs = flow.ledger.read_claims(rival).await.map_err(&wrap)?;
     let shared = theirs.claims.iter().find(|claim| inputs.contains(&claim.input));

@@ -7,7 +7,7 @@ use baler_engine::ledger::decide::Assume;
 use baler_engine::report::Status;
 use baler_engine::run::{DriveOptions, Foreign, Rival, Withdraw, abort};
 use baler_engine::{engine, verify};
-use baler_store::{ListRequest, Store};
+use baler_store::{Clock, ListRequest, Store};
 use baler_testkit::fault::{Hook, Method, Verdict};
 use baler_testkit::fixtures;
 
@@ -124,8 +124,7 @@ async fn overwrite_never_replaces_an_output_of_our_own() {
 
 #[tokio::test(start_paused = true)]
 async fn late_objects_make_a_further_output_where_index_numbers_them() {
-    let indexed = FLOW.replace("{day}.jsonl\"\n", "{day}_{index}.jsonl\"\n").replace("{n:int}_{index}", "{n:int}");
-    let indexed = indexed.replace("raw/{day}/{n:int}", "raw/{day}/{n:int}");
+    let indexed = FLOW.replace("daily/{day}.jsonl", "daily/{day}_{index}.jsonl");
     let world = filled(&["a"]).await;
     assert_eq!(world.process(&indexed, None).run_one().await.status, Status::Committed);
     world.put("raw/a/3.jsonl", "late3\n").await;
@@ -266,11 +265,12 @@ async fn two_processes_at_once_make_each_output_once() {
         let mut random = baler_testkit::SplitMix::new(seed);
         let delays: Vec<u64> = (0..4000).map(|_| random.below(3)).collect();
         let hook = |offset: usize| -> Hook {
-            let delays = delays.clone();
+            let (delays, clock) = (delays.clone(), Arc::clone(&world.clock));
             Arc::new(move |op| {
                 let delay = delays[(op.index as usize * 7 + offset) % delays.len()];
+                let clock = Arc::clone(&clock);
                 Box::pin(async move {
-                    tokio::time::sleep(std::time::Duration::from_millis(delay)).await;
+                    clock.sleep(std::time::Duration::from_millis(delay)).await;
                     Verdict::Proceed
                 })
             })

@@ -1,5 +1,6 @@
 //! `baler run`: finishes what is open, then plans and runs what is new.
 
+use baler_engine::report::RunReport;
 use baler_engine::{EngineError, engine};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,10 @@ impl Run {
                 Ok(reports) => reports,
                 // One flow that cannot run does not keep the others from it.
                 Err(error) => {
+                    if session.format == Format::Json {
+                        let report = RunReport::failed(&flow.config.name, &error);
+                        ui::out(&format!("{}\n", serde_json::to_string(&report)?))?;
+                    }
                     let error = match error {
                         EngineError::Store(_) | EngineError::Unfit { .. } => {
                             anyhow::Error::from(error).context(format!("flow `{}` did not run", flow.name()))
