@@ -8,12 +8,12 @@ use crate::error::EngineError;
 use crate::fitness;
 use crate::flow::Flow;
 use crate::inputs::Skip;
-use crate::ledger::LedgerState;
 use crate::ledger::decide::OpenRefusal;
+use crate::ledger::{LedgerState, RunStatus};
 use crate::manifests::{self, Completeness, Queued};
 use crate::op::combine::plan::{ManifestRequest, Planned, plan};
 use crate::report::{FailureReport, GroupCounts, RunReport, Status};
-use crate::run::{DriveOptions, Opened, drive, open};
+use crate::run::{DriveOptions, Opened, drive, drive_plan, open};
 
 /// How often a plan is made again when rivals were first.
 const PLANS: u32 = 10;
@@ -29,7 +29,7 @@ pub async fn run_flow(flow: &Flow) -> Result<Vec<RunReport>, EngineError> {
     }
     let wrap = flow.ledger_error();
     let mut state = flow.ledger.load().await.map_err(&wrap)?;
-    let mut reports = resume(flow, &mut state).await?;
+    let (mut reports, waiting) = resume(flow, &mut state).await?;
     match &flow.manifests {
         None => reports.extend(plan_and_drive(flow, &mut state, None).await?),
         Some(_) => {
@@ -55,25 +55,34 @@ pub async fn run_flow(flow: &Flow) -> Result<Vec<RunReport>, EngineError> {
     }
     if reports.is_empty() {
         let mut nothing = RunReport::nothing(&flow.config.name);
-        if flow.manifests.is_some() {
-            nothing.notes.push("no manifest is in the queue".into());
+        if let Some(place) = &flow.manifests {
+            nothing.notes.push(format!("no manifest is in the queue: `{}queue/*.json`", place.prefix));
         }
         reports.push(nothing);
+    }
+    if let Some(last) = reports.last_mut() {
+        last.notes.extend(waiting);
     }
     flow.ledger.snapshot_if_due(&state).await.map_err(&wrap)?;
     Ok(reports)
 }
 
-/// Drives every open run, oldest first.
-async fn resume(flow: &Flow, state: &mut LedgerState) -> Result<Vec<RunReport>, EngineError> {
-    let open: Vec<RunId> = state.open_runs().map(|r| r.run.clone()).collect();
-    let mut reports = Vec::new();
-    for run in open {
+/// Drives every open run, oldest first; yields their reports.
+///
+/// A run that was committed before and waits for nothing but `sources.delay` was reported when it was committed: of it
+/// only the notes come back, in the second place.
+async fn resume(flow: &Flow, state: &mut LedgerState) -> Result<(Vec<RunReport>, Vec<String>), EngineError> {
+    let open: Vec<(RunId, RunStatus)> = state.open_runs().map(|r| (r.run.clone(), r.status)).collect();
+    let (mut reports, mut waiting) = (Vec::new(), Vec::new());
+    for (run, before) in open {
         if flow.env.cancel.is_cancelled() {
             break;
         }
-        flow.env.progress.note(&format!("run `{run}` of `{}` is open: finishing it", flow.name()));
+        if before != RunStatus::Committed {
+            flow.env.progress.note(&format!("run `{run}` of `{}` is open: finishing it", flow.name()));
+        }
         match drive(flow, state, &run, DriveOptions::default()).await {
+            Ok(report) if before == RunStatus::Committed && rests(state, &run, &report) => waiting.extend(report.notes),
             Ok(report) => reports.push(report),
             Err(error @ (EngineError::Ledger { .. } | EngineError::Broken { .. })) => return Err(error),
             Err(error) => {
@@ -84,7 +93,13 @@ async fn resume(flow: &Flow, state: &mut LedgerState) -> Result<Vec<RunReport>, 
             }
         }
     }
-    Ok(reports)
+    Ok((reports, waiting))
+}
+
+/// Whether a committed run that was driven waits for nothing but time: it then says so in a note, and only then.
+fn rests(state: &LedgerState, run: &RunId, report: &RunReport) -> bool {
+    let committed = state.run(run).is_some_and(|known| known.status == RunStatus::Committed);
+    committed && !report.notes.is_empty() && matches!(report.status, Status::Committed | Status::Failed)
 }
 
 /// Plans one run and drives it.
@@ -100,6 +115,10 @@ async fn plan_and_drive(
     for _ in 0..PLANS {
         flow.ledger.refresh(state).await.map_err(&wrap)?;
         let planned = plan(flow, state, request).await?;
+        let run = &planned.plan.header.run;
+        if state.run(run).is_some() {
+            return Ok(Some(known(flow, run)));
+        }
         if let Some(request) = request {
             match manifests::completeness(request, &planned) {
                 Completeness::Complete => {}
@@ -119,18 +138,14 @@ async fn plan_and_drive(
             return Ok(Some(nothing_to_do(flow, &planned)));
         }
         match open(flow, state, &planned).await? {
-            Opened::Opened(run) => {
-                let mut report = drive(flow, state, &run, DriveOptions::default()).await?;
+            Opened::Opened(_) => {
+                let mut report = drive_plan(flow, state, &planned.plan, DriveOptions::default()).await?;
                 add_refused(&mut report, &planned);
                 report.requests = crate::run::meters(flow).since(metered).into();
                 report.seconds = flow.env.clock.now().duration_since(began).as_secs_f64();
                 return Ok(Some(report));
             }
-            Opened::Known(run) => {
-                let mut known = RunReport::nothing(&flow.config.name);
-                known.notes.push(format!("run `{run}` did this already"));
-                return Ok(Some(known));
-            }
+            Opened::Known(run) => return Ok(Some(known(flow, &run))),
             Opened::PlanAgain(why) => refusal = Some(why),
         }
     }
@@ -138,6 +153,13 @@ async fn plan_and_drive(
     contended.status = Status::Contended;
     contended.notes.extend(refusal.map(|why| format!("{why}; gave up after {PLANS} plans, nothing was changed")));
     Ok(Some(contended))
+}
+
+/// A duplicate trigger found the run that it started before (INV-RUN-1).
+fn known(flow: &Flow, run: &RunId) -> RunReport {
+    let mut known = RunReport::nothing(&flow.config.name);
+    known.notes.push(format!("run `{run}` was started for this already"));
+    known
 }
 
 fn failed(flow: &Flow, failure: FailureReport) -> RunReport {
@@ -183,19 +205,29 @@ pub fn why_nothing(flow: &Flow, planned: &Planned) -> Vec<String> {
             true => String::new(),
             false => format!(", such as `{}`", skipped.examples.join("`, `")),
         };
-        let (n, s, are) = match skipped.objects {
-            1 => (1, "", "is"),
-            n => (n, "s", "are"),
-        };
+        let n = thousands(skipped.objects);
+        let (s, are) = if skipped.objects == 1 { ("", "is") } else { ("s", "are") };
         notes.push(match (*why, skipped.examples.first()) {
             (Skip::NoMatch, Some(example)) => {
                 let reason = flow.config.from.pattern.explain(example).map(|m| m.to_string()).unwrap_or_default();
                 format!("{n} object{s} {are} not matched by `{from}`{examples}: {reason}")
             }
+            (Skip::TooFew, _) => {
+                let least = flow.config.batch.min_objects;
+                format!("{n} object{s} {are} in groups below `batch.min_objects`, which is {least}{examples}")
+            }
             (why, _) => format!("{n} object{s} {are} {}{examples}", why.words()),
         });
     }
     notes
+}
+
+/// Writes a number with commas: `1,234,567`.
+fn thousands(number: u64) -> String {
+    match number / 1000 {
+        0 => number.to_string(),
+        more => format!("{},{:03}", thousands(more), number % 1000),
+    }
 }
 
 /// Drives one run on request: joins in, whoever else is executing it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use baler_model::Key;
-use baler_model::config::{AfterCommit, Deletes};
+use baler_model::config::{AfterCommit, Deletes, Overwrite};
 use baler_model::ledger::ContentHash;
 use baler_store::{Proven, Store, StoreKind, prove};
 use bytes::Bytes;
@@ -50,6 +50,20 @@ pub(crate) async fn ensure(flow: &Flow) -> Result<(), EngineError> {
             "warning: target `{}` does not honour create-only writes ({failure}): a rival could overwrite an output",
             flow.target.info().name
         ));
+    }
+    match flow.config.overwrite {
+        Overwrite::Refuse => {}
+        Overwrite::Allow => {
+            let hint = "leave `overwrite` out: outputs at new keys need no replacing";
+            let role = "as a place to overwrite in";
+            target.publish_replace.require().map_err(|e| unfit(&*flow.target, role, e.what, hint))?;
+        }
+    }
+    if let Some(archive) = &flow.archive {
+        let archived = proof_of(flow, &archive.store, &format!("{PRIVATE_PREFIX}_probe/")).await?;
+        let hint = "archive to a store that honours conditional writes: S3, or a directory";
+        let role = "as an archive";
+        archived.publish_create.require().map_err(|e| unfit(&*archive.store, role, e.what, hint))?;
     }
     let deletes = match (&flow.config.sources.after_commit, flow.config.sources.deletes) {
         (AfterCommit::Keep, _) | (_, Deletes::Unconditional) => false,
@@ -98,4 +112,22 @@ async fn proof_of(flow: &Flow, store: &Arc<dyn Store>, under: &str) -> Result<Pr
     let body = Bytes::from(serde_json::to_vec_pretty(&remembered).expect("plain data"));
     state.put(&memory, body).await?;
     Ok(proven)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of `tests/golden/` is never edited: it stands for what lies in users' stores.
+    #[test]
+    fn proofs_of_version_1_are_read_and_written_as_ever() {
+        let golden = include_str!("../tests/golden/proof/v1.json");
+        let read: Remembered = serde_json::from_str(golden).unwrap();
+        assert_eq!((read.version, &*read.identity), (1, "http://127.0.0.1:9000/bucket (MinIO)"));
+        assert_eq!(read.at.to_string(), "2026-01-01T00:00:00Z");
+        assert!(read.proven.ledger_ok() && read.proven.publish_create_ok() && read.proven.publish_replace_ok());
+        let failure = read.proven.conditional_delete.require().unwrap_err();
+        assert_eq!(failure.what, "deleted an object under another version's `If-Match`");
+        assert_eq!(serde_json::to_string_pretty(&read).unwrap(), golden);
+    }
 }

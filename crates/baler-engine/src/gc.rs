@@ -1,6 +1,7 @@
-//! Removes what runs no longer need: abandoned uploads, temporary files, marks of ended runs, plans that never opened.
+//! Removes what runs no longer need: abandoned uploads, temporary files, marks of ended runs.
 //!
 //! Plans, claims, seals and reports of runs stay, and the log always: with it they are the consumed set and the proof.
+//! So do plans that were never opened: their author may only sleep, and the log would then name a plan that is gone.
 //! An upload goes only when no mark of a live run names it, at a key that this flow's plans name, begun after the first
 //! of those plans, and older than a minimum age by the store's own clock.
 
@@ -49,6 +50,9 @@ pub async fn gc(
     effect: Effect,
 ) -> Result<GcReport, EngineError> {
     let mut report = GcReport::default();
+    let mut fresh = state.clone();
+    flow.ledger.refresh(&mut fresh).await.map_err(flow.ledger_error())?;
+    let state = &fresh;
     uploads(flow, state, min_age, effect, &mut report).await?;
     intermediates(flow, state, min_age, effect, &mut report).await?;
     ledger_files(flow, state, min_age, effect, &mut report).await?;
@@ -177,7 +181,11 @@ async fn intermediates(
     let now = now_of(flow, &*flow.target, PRIVATE_PREFIX, effect).await?;
     for object in listed.objects {
         let run = object.key.as_str()[prefix.len()..].split('/').next().unwrap_or_default();
-        let executing = state.runs().iter().any(|r| r.run.as_str() == run && r.status == RunStatus::Opened);
+        // A sealed run may be staging a lost output again.
+        let executing = state
+            .runs()
+            .iter()
+            .any(|r| r.run.as_str() == run && matches!(r.status, RunStatus::Opened | RunStatus::Sealed));
         if executing || now.duration_since(object.modified) < min_age {
             continue;
         }
@@ -208,8 +216,8 @@ async fn ledger_files(
             let Some((run, file)) = rest.split_once('/') else { continue };
             let known = state.runs().iter().find(|r| r.run.as_str() == run);
             let unneeded = match known {
-                // Written, but `Opened` never chose it.
-                None => true,
+                // Written, but `Opened` never chose it; it still may.
+                None => false,
                 Some(known) if known.status.is_open() => false,
                 Some(_) => ["mark/", "full/", "pub/", "failed/", "heartbeat.json"].iter().any(|p| file.starts_with(p)),
             };

@@ -31,6 +31,8 @@ pub enum Skip {
     Consumed,
     /// An open run holds this version.
     Held,
+    /// An output of another flow whose run is not committed yet.
+    Uncommitted,
     /// An output of this flow, its state, or another private object (INV-LOOP-1).
     Own,
     /// Its group has fewer than `min_objects`.
@@ -50,6 +52,7 @@ impl Skip {
             Self::Unsettled => "younger than `settle`",
             Self::Consumed => "consumed by an earlier run",
             Self::Held => "held by an open run",
+            Self::Uncommitted => "outputs of a run of another flow that is not committed yet",
             Self::Own => "Baler's own",
             Self::TooFew => "in groups below `min_objects`",
             Self::Unreadable => "with names that are not UTF-8",

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::error::EngineError;
 use crate::flow::Flow;
 use crate::inputs::{Skip, Skips};
-use crate::ledger::read_whole;
+use crate::ledger::read_version;
 use crate::op::combine::plan::{ManifestRequest, Planned};
 use crate::report::FailureReport;
 
@@ -53,11 +53,12 @@ pub(crate) async fn queued(flow: &Flow) -> Result<Vec<Queued>, EngineError> {
     let mut queued = Vec::new();
     for object in listed.objects.into_iter().filter(|o| o.key.as_str().ends_with(".json") && o.size > 0) {
         let key = object.key;
-        // The identity is read now: a listing or an event is only a hint.
+        // The identity is read now: a listing or an event is only a hint. What is read then is that very version.
         let Some(head) = place.store.head(&key).await? else { continue };
-        let body = match read_whole(&*place.store, &key).await {
+        let body = match read_version(&*place.store, &key, Some(&head.version)).await {
             Ok(body) => body,
-            Err(StoreError::NotFound { .. }) => continue,
+            // Overwritten or taken away in between: the next look finds what is there then.
+            Err(StoreError::NotFound { .. } | StoreError::Changed { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
         let body: Body = match serde_json::from_slice(&body) {
@@ -98,7 +99,8 @@ pub(crate) fn completeness(request: &ManifestRequest, planned: &Planned) -> Comp
     let unsettled = count(&planned.skips, Skip::Unsettled);
     let spent = count(&planned.skips, Skip::Consumed) + count(&planned.skips, Skip::Held);
     let empty = count(&planned.skips, Skip::Empty);
-    let present = planned.matched + unsettled + spent + empty;
+    let uncommitted = count(&planned.skips, Skip::Uncommitted);
+    let present = planned.matched + planned.earlier + unsettled + uncommitted + spent + empty;
     let wrong = |error: String, hint: &str| Completeness::Wrong(Failure { error, hint: Some(hint.to_owned()) });
     if let Some(wanted) = request.file_count {
         if present < wanted {
@@ -113,6 +115,11 @@ pub(crate) fn completeness(request: &ManifestRequest, planned: &Planned) -> Comp
     }
     if unsettled > 0 {
         return Completeness::Waits(format!("manifest `{key}` waits: {unsettled} objects are younger than `settle`"));
+    }
+    if uncommitted > 0 {
+        return Completeness::Waits(format!(
+            "manifest `{key}` waits: the run that writes {uncommitted} of its objects is not committed yet"
+        ));
     }
     if spent > 0 {
         return wrong(

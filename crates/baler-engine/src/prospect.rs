@@ -158,6 +158,7 @@ async fn of_match(
             | Skip::Unsettled
             | Skip::Consumed
             | Skip::Held
+            | Skip::Uncommitted
             | Skip::Own
             | Skip::TooFew
             | Skip::Unreadable => None,

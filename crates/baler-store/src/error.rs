@@ -104,8 +104,10 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Denied { hint, .. } | Self::Unsupported { hint, .. } => hint.clone(),
-            Self::NoRoom { .. } => Some("free some space or choose another target, then run again".into()),
-            Self::Exhausted { .. } => Some("the run can be resumed: `baler run` goes on where it stopped".into()),
+            Self::NoRoom { .. } => {
+                Some("free some space (or remount what is read-only) or choose another target, then run again".into())
+            }
+            Self::Exhausted { .. } => Some("once it answers, `baler run` goes on where it stopped".into()),
             Self::NotFound { .. } | Self::Changed { .. } | Self::Failed { .. } | Self::Cancelled { .. } => None,
         }
     }

@@ -96,6 +96,10 @@ pub enum Verdict {
     FailBefore,
     /// It happens and an error is returned.
     FailAfter,
+    /// It is refused for lack of room, and nothing happened: a full disk, a file system mounted read-only.
+    NoRoom,
+    /// It is refused for lack of permission, and nothing happened.
+    Denied,
     /// It never returns and nothing happens: the process stopped here.
     Hang,
     /// It happens and never returns: the process stopped right behind it.
@@ -209,6 +213,17 @@ impl Control {
             Verdict::Proceed => call.await,
             Verdict::FailBefore => Err(failed("before")),
             Verdict::FailAfter => call.await.and_then(|_| Err(failed("after"))),
+            Verdict::NoRoom => Err(StoreError::NoRoom {
+                store: self.name.clone(),
+                doing: format!("{method:?} `{key}`"),
+                detail: "no space was asked for".into(),
+            }),
+            Verdict::Denied => Err(StoreError::Denied {
+                store: self.name.clone(),
+                doing: format!("{method:?} `{key}`"),
+                detail: "a refusal was asked for".into(),
+                hint: None,
+            }),
             Verdict::Hang => std::future::pending().await,
             Verdict::HangAfter => {
                 let result = call.await;

@@ -47,21 +47,33 @@ pub enum Overlap {
     Shares(String),
 }
 
-/// Whether this rival has to be compared with a plan made at `base_seq`: it holds claims now, or wrote any entry since.
-pub fn is_rival(rival: &RunState, base_seq: LogSeq) -> bool {
-    rival.status.holds_claims() || rival.last > base_seq
+/// What of a rival run a plan has to be compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// What it holds now: the plan knew all that the log says of it.
+    Held,
+    /// Everything that it ever claimed, released or not: it wrote an entry that the plan did not know.
+    Everything,
+}
+
+/// With what of this rival a plan made at `base_seq` has to be compared; `None` with nothing.
+pub fn reach(rival: &RunState, base_seq: LogSeq) -> Option<Reach> {
+    if rival.last > base_seq {
+        return Some(Reach::Everything);
+    }
+    rival.status.holds_claims().then_some(Reach::Held)
 }
 
 /// Decides whether a plan may be opened (protocol section 3, step 5; INV-CLAIM-1).
 ///
-/// `overlap` compares the plan with one rival: its claims (released ones included) and all output keys it ever named.
+/// `overlap` compares the plan with so much of one rival: input versions and output keys.
 /// `consumed` says whether any input version of the plan is in the consumed set of `state`.
 pub fn may_open(
     state: &LedgerState,
     run: &RunId,
     base_seq: LogSeq,
     consumed: bool,
-    mut overlap: impl FnMut(&RunState) -> Overlap,
+    mut overlap: impl FnMut(&RunState, Reach) -> Overlap,
 ) -> Result<(), OpenRefusal> {
     if state.run(run).is_some() {
         return Err(OpenRefusal::Known { run: run.clone() });
@@ -69,8 +81,8 @@ pub fn may_open(
     if consumed {
         return Err(OpenRefusal::Consumed);
     }
-    for rival in state.runs().iter().filter(|r| is_rival(r, base_seq)) {
-        if let Overlap::Shares(what) = overlap(rival) {
+    for (rival, reach) in state.runs().iter().filter_map(|r| Some((r, reach(r, base_seq)?))) {
+        if let Overlap::Shares(what) = overlap(rival, reach) {
             return Err(OpenRefusal::Rival { rival: rival.run.clone(), what });
         }
     }

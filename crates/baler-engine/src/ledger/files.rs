@@ -1,7 +1,7 @@
 //! Plans, claims, marks, seals: written once, named by content or by task, read back as types.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::sync::Arc;
 
 use baler_model::ledger::{
@@ -12,8 +12,8 @@ use baler_model::{InputVersion, Key, RunId, TaskId};
 use baler_store::{ListRequest, PutOutcome};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::fold::{LedgerState, RunState};
 use super::{FAN_OUT, Ledger, LedgerError, paths};
@@ -71,6 +71,12 @@ impl ConsumedSet {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.sorted.is_empty()
+    }
+
+    /// Leaves some versions out.
+    pub(crate) fn leave_out(&mut self, versions: &[InputVersion]) {
+        let out: BTreeSet<&InputVersion> = versions.iter().collect();
+        self.sorted.retain(|input| !out.contains(input));
     }
 
     pub(super) fn sorted(&self) -> &[InputVersion] {
@@ -139,9 +145,10 @@ impl Claims {
     pub fn to_bytes(&self, run: &RunId) -> Bytes {
         let header = ClaimsHeader { version: FORMAT_VERSION, run: run.clone(), claims: self.claims.len() as u64 };
         let compressed = || {
-            let mut out = zstd::Encoder::new(Vec::new(), 3)?;
+            // A line is written token by token; the encoder has a price for each call.
+            let mut out = BufWriter::with_capacity(64 << 10, zstd::Encoder::new(Vec::new(), 3)?);
             write_lines(&mut out, &header, &self.claims)?;
-            out.finish()
+            out.into_inner().map_err(std::io::IntoInnerError::into_error)?.finish()
         };
         compressed().expect("compressing memory cannot fail").into()
     }
@@ -151,8 +158,13 @@ impl Ledger {
     /// Writes a plan and its claims; their names are chosen by `Opened`. Cost: two PUTs.
     pub async fn write_plan(&self, plan: &Plan, claims: &Claims) -> Result<(ContentHash, ContentHash), LedgerError> {
         let run = &plan.header.run;
-        let (plan_bytes, claims_bytes) = (plan.to_bytes(), claims.to_bytes(run));
-        let (plan_sha, claims_sha) = (ContentHash::of(&plan_bytes), ContentHash::of(&claims_bytes));
+        let hashed = |bytes: Bytes| (ContentHash::of(&bytes), bytes);
+        // A million inputs take a second each.
+        let ((plan_sha, plan_bytes), (claims_sha, claims_bytes)) = std::thread::scope(|scope| {
+            let claims = scope.spawn(|| hashed(claims.to_bytes(run)));
+            let plan = hashed(plan.to_bytes());
+            (plan, claims.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
         futures::try_join!(
             self.write_content(self.paths.plan(run, &plan_sha), plan_bytes),
             self.write_content(self.paths.claims(run, &claims_sha), claims_bytes),
@@ -165,8 +177,8 @@ impl Ledger {
         let key = self.paths.plan(&run.run, &run.plan);
         let bytes = self.read_content(&key, &run.plan).await?;
         let broken = |detail: String| LedgerError::Broken { key: key.clone(), detail };
+        check_version(&key, first_line(&bytes))?;
         let (header, tasks): (PlanHeader, Vec<Task>) = parse_lines(&bytes).map_err(broken)?;
-        check_version(&key, header.version)?;
         if tasks.iter().enumerate().any(|(i, t)| t.task.0 as usize != i) {
             return Err(broken("its tasks are not numbered densely".into()));
         }
@@ -179,8 +191,8 @@ impl Ledger {
         let bytes = self.read_content(&key, &run.claims).await?;
         let broken = |detail: String| LedgerError::Broken { key: key.clone(), detail };
         let plain = zstd::decode_all(&*bytes).map_err(|e| broken(e.to_string()))?;
+        check_version(&key, first_line(&plain))?;
         let (header, claims): (ClaimsHeader, Vec<Claim>) = parse_lines(&plain).map_err(broken)?;
-        check_version(&key, header.version)?;
         if header.claims != claims.len() as u64 {
             return Err(broken(format!("{} claims announced, {} found", header.claims, claims.len())));
         }
@@ -199,9 +211,9 @@ impl Ledger {
     pub async fn read_seal(&self, run: &RunId, sha: &ContentHash) -> Result<Seal, LedgerError> {
         let key = self.paths.seal(run, sha);
         let bytes = self.read_content(&key, sha).await?;
+        check_version(&key, first_line(&bytes))?;
         let (header, outputs): (SealHeader, Vec<SealedOutput>) =
             parse_lines(&bytes).map_err(|detail| LedgerError::Broken { key: key.clone(), detail })?;
-        check_version(&key, header.version)?;
         Ok(Seal { header, outputs })
     }
 
@@ -209,11 +221,15 @@ impl Ledger {
     pub async fn create_mark(&self, mark: &Mark) -> Result<Option<Mark>, LedgerError> {
         let key = self.paths.mark(&mark.run, mark.task, mark.generation);
         let body = Bytes::from(serde_json::to_vec(mark).expect("a mark is plain data"));
-        match self.store.put_if_absent(&key, body, &self.ids.write_id()).await? {
-            PutOutcome::Created(_) => Ok(None),
-            PutOutcome::Exists { .. } => {
-                let theirs: Mark = self.read_json(&key).await?;
-                Ok((theirs.attempt != mark.attempt).then_some(theirs))
+        loop {
+            match self.store.put_if_absent(&key, body.clone(), &self.ids.write_id()).await? {
+                PutOutcome::Created(_) => return Ok(None),
+                PutOutcome::Exists { .. } => {
+                    // There and gone: the run ended, and `gc` takes its marks away.
+                    let Some(bytes) = self.read_if_there(&key).await? else { continue };
+                    let theirs: Mark = parse_versioned(&key, &bytes)?;
+                    return Ok((theirs.attempt != mark.attempt).then_some(theirs));
+                }
             }
         }
     }
@@ -234,15 +250,30 @@ impl Ledger {
             let known = Arc::clone(&known);
             async move {
                 match known.get(&task) {
-                    Some(mark) if mark.generation == generation => Ok((task, mark.clone())),
+                    Some(mark) if mark.generation == generation => Ok(Some((task, mark.clone()))),
                     Some(_) | None => {
-                        let mark: Mark = self.read_json(&self.paths.mark(run, task, generation)).await?;
-                        Ok::<_, LedgerError>((task, mark))
+                        let key = self.paths.mark(run, task, generation);
+                        // Listed and gone: the run ended, and `gc` takes its marks away.
+                        let Some(bytes) = self.read_if_there(&key).await? else { return Ok(None) };
+                        Ok::<_, LedgerError>(Some((task, parse_versioned::<Mark>(&key, &bytes)?)))
                     }
                 }
             }
         });
-        stream::iter(reads).buffer_unordered(FAN_OUT).try_collect().await
+        let marks = stream::iter(reads).buffer_unordered(FAN_OUT);
+        marks.try_filter_map(|mark| std::future::ready(Ok(mark))).try_collect().await
+    }
+
+    /// Makes marks durable, whoever created them, before a seal rests on them. Free elsewhere than on a disk.
+    pub async fn sync_marks(&self, run: &RunId, marks: &Marks) -> Result<(), LedgerError> {
+        let mut bucket = None;
+        for (task, mark) in marks {
+            // Marks of a bucket share a directory.
+            if bucket.replace(task.bucket()) != Some(task.bucket()) {
+                self.store.sync(&self.paths.mark(run, *task, mark.generation)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// States that a bucket of tasks is full. Cost: one PUT.
@@ -256,11 +287,13 @@ impl Ledger {
     pub async fn begin_publishing(&self, output: &SealedOutput, run: &RunId) -> Result<(), LedgerError> {
         let key = self.paths.publishing(run, output.task, output.generation, output.output);
         let body = Bytes::from(format!("{}\n", self.author));
-        self.store.put_if_absent(&key, body, &self.ids.write_id()).await?;
-        Ok(())
+        self.create(&key, body).await
     }
 
-    /// Whether publishing of an output ever began. Cost: one HEAD.
+    /// Whether publishing of an output ever began, in this generation or before.
+    ///
+    /// A mark of a later generation repeats the outputs that were not lost: what began under the mark before counts for
+    /// it too. Cost: one HEAD per generation.
     pub async fn publishing_began(
         &self,
         run: &RunId,
@@ -268,8 +301,19 @@ impl Ledger {
         generation: u32,
         output: u32,
     ) -> Result<bool, LedgerError> {
-        let key = self.paths.publishing(run, task, generation, output);
-        Ok(self.store.head(&key).await?.is_some())
+        for generation in (0..=generation).rev() {
+            let key = self.paths.publishing(run, task, generation, output);
+            if self.store.head(&key).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes away what was written for a plan that can never be opened: nobody else may know its run id.
+    pub async fn discard_plan(&self, run: &RunId, plan: &ContentHash, claims: &ContentHash) -> Result<(), LedgerError> {
+        self.store.delete(&self.paths.plan(run, plan)).await?;
+        Ok(self.store.delete(&self.paths.claims(run, claims)).await?)
     }
 
     /// Keeps the reason of a failed attempt: information.
@@ -311,7 +355,14 @@ impl Ledger {
 
     /// Keeps a run's report.
     pub async fn write_report(&self, run: &RunId, report: &impl Serialize) -> Result<(), LedgerError> {
-        let body = Bytes::from(serde_json::to_vec_pretty(report).expect("plain data"));
+        #[derive(Serialize)]
+        struct Versioned<'a, T> {
+            version: u32,
+            #[serde(flatten)]
+            report: &'a T,
+        }
+        let report = Versioned { version: FORMAT_VERSION, report };
+        let body = Bytes::from(serde_json::to_vec_pretty(&report).expect("plain data"));
         self.store.put(&self.paths.report(run), body).await?;
         Ok(())
     }
@@ -319,7 +370,12 @@ impl Ledger {
     /// Reads a run's report, if there is one.
     pub async fn read_report(&self, run: &RunId) -> Result<Option<serde_json::Value>, LedgerError> {
         let bytes = self.read_if_there(&self.paths.report(run)).await?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+        let mut report: Option<serde_json::Value> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        // The version is the file's, not the report's.
+        if let Some(report) = report.as_mut().and_then(|report| report.as_object_mut()) {
+            report.shift_remove("version");
+        }
+        Ok(report)
     }
 
     /// The versions that committed runs consumed, as of `state`.
@@ -363,8 +419,15 @@ impl Ledger {
 
     async fn write_content(&self, key: Key, bytes: Bytes) -> Result<(), LedgerError> {
         // Named by content: whoever was first wrote the same bytes.
-        self.store.put_if_absent(&key, bytes, &self.ids.write_id()).await?;
-        Ok(())
+        self.create(&key, bytes).await
+    }
+
+    /// Makes sure that a small object is there, durably, whoever created it: its author may have lost power since.
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<(), LedgerError> {
+        match self.store.put_if_absent(key, bytes, &self.ids.write_id()).await? {
+            PutOutcome::Created(_) => Ok(()),
+            PutOutcome::Exists { .. } => Ok(self.store.sync(key).await?),
+        }
     }
 
     async fn read_content(&self, key: &Key, sha: &ContentHash) -> Result<Bytes, LedgerError> {
@@ -379,16 +442,32 @@ impl Ledger {
 
     async fn read_json<T: DeserializeOwned>(&self, key: &Key) -> Result<T, LedgerError> {
         let bytes = self.read(key).await?;
-        serde_json::from_slice(&bytes).map_err(|e| LedgerError::Broken { key: key.clone(), detail: e.to_string() })
+        parse_versioned(key, &bytes)
     }
 }
 
-pub(super) fn check_version(key: &Key, version: u32) -> Result<(), LedgerError> {
-    if version == 0 || version > FORMAT_VERSION {
-        let detail = format!("it has format version {version}, this build reads up to {FORMAT_VERSION}");
-        return Err(LedgerError::Broken { key: key.clone(), detail });
+/// Reads JSON that carries `version`; fields that this build does not know are passed over.
+pub(super) fn parse_versioned<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, LedgerError> {
+    check_version(key, bytes)?;
+    serde_json::from_slice(bytes).map_err(|e| LedgerError::Broken { key: key.clone(), detail: e.to_string() })
+}
+
+/// Refuses a format that this build does not know, before anything but its `version` is looked at: a later format may
+/// have other fields, and would else be called broken.
+fn check_version(key: &Key, json: &[u8]) -> Result<(), LedgerError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
     }
-    Ok(())
+    let broken = |e: serde_json::Error| LedgerError::Broken { key: key.clone(), detail: e.to_string() };
+    match serde_json::from_slice(json).map_err(broken)? {
+        Versioned { version: 1..=FORMAT_VERSION } => Ok(()),
+        Versioned { version } => Err(LedgerError::Version { key: key.clone(), version }),
+    }
+}
+
+fn first_line(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&b| b == b'\n').next().unwrap_or_default()
 }
 
 /// Reads JSON lines from a reader, one value a line, with the line's number in errors.

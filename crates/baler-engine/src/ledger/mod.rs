@@ -14,7 +14,7 @@ mod snapshot;
 use std::sync::Arc;
 
 use baler_model::ledger::{Entry, Event, FORMAT_VERSION};
-use baler_model::{FlowName, Key, Kind, LogSeq};
+use baler_model::{FlowName, Key, Kind, LogSeq, ObjectVersion};
 use baler_store::{Clock, IdSource, ListRequest, PutOutcome, Store, StoreError};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -54,6 +54,14 @@ pub enum LedgerError {
         /// Why.
         detail: String,
     },
+    /// A file of a format that this build does not know.
+    #[error("`{key}` of the ledger has format version {version}, this build reads up to {FORMAT_VERSION}")]
+    Version {
+        /// The file.
+        key: Key,
+        /// Its version.
+        version: u32,
+    },
     /// The store accepted a conditional write that it had to refuse.
     #[error("the ledger's store accepted a second `{key}` under `If-None-Match`; everything stops here")]
     ConditionIgnored {
@@ -67,7 +75,9 @@ impl LedgerError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Store(error) => error.kind(),
-            Self::Log { .. } | Self::Broken { .. } | Self::ConditionIgnored { .. } => Kind::Invalid,
+            Self::Log { .. } | Self::Broken { .. } | Self::Version { .. } | Self::ConditionIgnored { .. } => {
+                Kind::Invalid
+            }
         }
     }
 
@@ -82,6 +92,9 @@ impl LedgerError {
             Self::Broken { .. } => Some(
                 "the file was removed or changed from outside; restore it from a backup or an older version".into(),
             ),
+            Self::Version { .. } => {
+                Some("a newer Baler writes to this ledger: use that version here too; nothing was changed".into())
+            }
             Self::ConditionIgnored { .. } => Some(
                 "move `state` to a store that honours conditional writes (a directory, S3), then look at what both \
                  writers did"
@@ -233,7 +246,7 @@ impl Ledger {
     pub async fn read_entry(&self, seq: LogSeq) -> Result<Entry, LedgerError> {
         let key = self.paths.log(seq);
         let bytes = self.read(&key).await?;
-        serde_json::from_slice(&bytes).map_err(|e| LedgerError::Broken { key, detail: e.to_string() })
+        files::parse_versioned(&key, &bytes)
     }
 
     /// The numbers under a prefix, sorted.
@@ -276,7 +289,16 @@ impl Ledger {
 
 /// Reads a whole small object into memory.
 pub(crate) async fn read_whole(store: &dyn Store, key: &Key) -> Result<Bytes, StoreError> {
-    let mut get = store.get(key, None, None).await?;
+    read_version(store, key, None).await
+}
+
+/// Reads a whole small object into memory, pinned to a version if one is given.
+pub(crate) async fn read_version(
+    store: &dyn Store,
+    key: &Key,
+    version: Option<&ObjectVersion>,
+) -> Result<Bytes, StoreError> {
+    let mut get = store.get(key, None, version).await?;
     let mut whole = Vec::with_capacity(usize::try_from(get.size).unwrap_or(0).min(64 << 20));
     while let Some(chunk) = get.body.try_next().await? {
         whole.extend_from_slice(&chunk);

@@ -112,3 +112,7 @@ fn parse(bytes: &[u8], seq: LogSeq) -> Result<Snapshot, String> {
         None => Err("it has no header".into()),
     }
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

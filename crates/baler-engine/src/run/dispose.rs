@@ -11,6 +11,7 @@ use baler_store::{
     StoreError,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
 
 use super::{known_run, manifest};
 use crate::env::Phase;
@@ -42,7 +43,7 @@ pub(super) async fn dispose(flow: &Flow, state: &mut LedgerState, plan: &Plan) -
         DisposalPlan::Archive { delay, store, prefix } => (Some(*delay), Some((store.url.clone(), prefix.clone()))),
     };
     if let Some(delay) = delay {
-        if flow.env.clock.now() < known.last_at + delay {
+        if flow.env.clock.now() < due(known.last_at, delay) {
             return Ok(Disposing::Later);
         }
         let failures = remove_sources(flow, plan, &known, archive).await?;
@@ -62,11 +63,16 @@ pub(super) async fn dispose(flow: &Flow, state: &mut LedgerState, plan: &Plan) -
 /// "sources are deleted after …".
 pub(super) fn waiting(plan: &Plan, known: &RunState) -> String {
     let delay = match &plan.header.sources {
-        DisposalPlan::Keep => jiff::SignedDuration::ZERO,
+        DisposalPlan::Keep => SignedDuration::ZERO,
         DisposalPlan::Delete { delay } | DisposalPlan::Archive { delay, .. } => *delay,
     };
-    let until = (known.last_at + delay).strftime("%Y-%m-%d %H:%M:%SZ");
+    let until = due(known.last_at, delay).strftime("%Y-%m-%d %H:%M:%SZ");
     format!("sources of run `{}` stay until {until}, as `sources.delay` says", known.run)
+}
+
+/// When sources may be dealt with; the end of time, where the delay leads beyond it.
+fn due(committed: Timestamp, delay: SignedDuration) -> Timestamp {
+    committed.checked_add(delay).unwrap_or(Timestamp::MAX)
 }
 
 async fn remove_sources(
@@ -161,9 +167,13 @@ async fn archive_one(
     let copied = copy(flow, input, &*archive.store, &key, &stamp).await;
     let staged = match copied {
         Ok(staged) => staged,
-        Err(StoreError::NotFound { .. } | StoreError::Changed { .. }) => {
-            // Gone: an earlier call archived and deleted it, or somebody else took it away.
-            return Ok(Archived::SourceChanged);
+        Err(error @ (StoreError::NotFound { .. } | StoreError::Changed { .. })) => {
+            // Gone: an earlier call archived and deleted it, or somebody else took it away. A version that counts as
+            // gone leaves the consumed set, so that is looked at, not concluded from an error of whatever call.
+            return match flow.source.head(&input.key).await? {
+                Some(head) if head.version == input.version() => Err(error),
+                Some(_) | None => Ok(Archived::SourceChanged),
+            };
         }
         Err(error) => return Err(error),
     };

@@ -11,7 +11,7 @@ use crate::error::{EngineError, TaskError};
 use crate::flow::Flow;
 use crate::ledger::decide::{Tally, tally};
 use crate::ledger::{LedgerState, Marks, Plan};
-use crate::op::combine::join;
+use crate::op::combine::join::{self, Done};
 
 /// How often a task is attempted before its group is given up.
 const ATTEMPTS: u32 = 3;
@@ -31,7 +31,7 @@ pub(super) async fn tasks(flow: &Flow, state: &LedgerState, plan: &Plan, marks: 
     let objects = todo.iter().map(|t| t.inputs.len() as u64).sum();
     let bytes = todo.iter().map(|t| t.bytes()).sum();
     flow.env.progress.begin(flow.name(), Phase::Combine, objects, bytes);
-    let made = stream::iter(todo.into_iter().map(|task| execute(flow, plan, task, 0)))
+    let made = stream::iter(todo.into_iter().map(|task| execute(flow, plan, task)))
         .buffer_unordered(tasks_at_once(flow))
         .try_for_each(|mark| {
             marks.insert(mark.task, mark);
@@ -58,9 +58,28 @@ pub(super) fn tally_of(flow: &Flow, state: &LedgerState, plan: &Plan, marks: &Ma
     Ok(tally(plan.tasks.iter().map(|t| (t.task, t.group)), marks, &known.released))
 }
 
-/// Executes one task until a mark of this generation says what became of it, ours or another's.
-pub(super) async fn execute(flow: &Flow, plan: &Plan, task: &Task, generation: u32) -> Result<Mark, EngineError> {
-    let wrap = flow.ledger_error();
+/// What the attempts at a task came to.
+pub(super) enum Tried {
+    /// This attempt staged its outputs.
+    Done(AttemptId, Done),
+    /// The last attempt failed, and a further one is not worth it.
+    Failed(AttemptId, TaskError),
+}
+
+/// Executes one task until a mark of generation 0 says what became of it, ours or another's.
+async fn execute(flow: &Flow, plan: &Plan, task: &Task) -> Result<Mark, EngineError> {
+    match attempts(flow, plan, task).await? {
+        Tried::Done(attempt, done) => {
+            let staged = done.outputs.clone();
+            let outcome = Outcome::Staged { outputs: done.outputs, account: done.account, work: done.work };
+            mark(flow, new_mark(flow, plan, task, 0, &attempt, outcome), &staged).await
+        }
+        Tried::Failed(attempt, error) => give_up(flow, plan, task, 0, &attempt, error.failure).await,
+    }
+}
+
+/// Attempts a task a few times. An interrupt is no failure of the task.
+pub(super) async fn attempts(flow: &Flow, plan: &Plan, task: &Task) -> Result<Tried, EngineError> {
     let run = &plan.header.run;
     let mut pause = PAUSE;
     for tries in 1.. {
@@ -73,25 +92,14 @@ pub(super) async fn execute(flow: &Flow, plan: &Plan, task: &Task, generation: u
             done = join::execute(flow, &plan.header, task, &attempt) => done,
             () = flow.env.cancel.cancelled() => return Err(EngineError::Interrupted),
         };
-        let outcome = match done {
-            Ok(done) => {
-                let staged = done.outputs.clone();
-                let outcome = Outcome::Staged { outputs: done.outputs, account: done.account, work: done.work };
-                let mark = new_mark(flow, plan, task, generation, &attempt, outcome);
-                return match flow.ledger.create_mark(&mark).await.map_err(&wrap)? {
-                    None => Ok(mark),
-                    Some(theirs) => {
-                        abort_losing(flow, &staged, &theirs).await;
-                        Ok(theirs)
-                    }
-                };
-            }
+        let error = match done {
+            Ok(done) => return Ok(Tried::Done(attempt, done)),
             Err(error) => error,
         };
         if flow.env.cancel.is_cancelled() {
             return Err(EngineError::Interrupted);
         }
-        let TaskError { kind, failure } = outcome;
+        let TaskError { kind, failure } = &error;
         tracing::debug!(%run, task = %task.task, tries, error = failure.error, "attempt failed");
         let failed = FailedAttempt {
             version: FORMAT_VERSION,
@@ -100,7 +108,7 @@ pub(super) async fn execute(flow: &Flow, plan: &Plan, task: &Task, generation: u
             at: flow.env.clock.now(),
             failure: failure.clone(),
         };
-        flow.ledger.write_failed(run, &failed).await.map_err(&wrap)?;
+        flow.ledger.write_failed(run, &failed).await.map_err(flow.ledger_error())?;
         let again = match kind {
             Kind::Transient | Kind::Contended => tries < ATTEMPTS,
             Kind::Data | Kind::Invalid => false,
@@ -108,17 +116,28 @@ pub(super) async fn execute(flow: &Flow, plan: &Plan, task: &Task, generation: u
                 return Err(EngineError::Broken {
                     flow: flow.config.name.clone(),
                     run: run.clone(),
-                    detail: failure.error,
+                    detail: failure.error.clone(),
                 });
             }
         };
         if !again {
-            return give_up(flow, plan, task, generation, &attempt, failure).await;
+            return Ok(Tried::Failed(attempt, error));
         }
         flow.env.clock.sleep(pause).await;
         pause *= 2;
     }
     unreachable!("the last try returns")
+}
+
+/// Creates a mark. If another's was first, that counts, and what this attempt staged (`staged`) is given up.
+pub(super) async fn mark(flow: &Flow, mark: Mark, staged: &[Staged]) -> Result<Mark, EngineError> {
+    match flow.ledger.create_mark(&mark).await.map_err(flow.ledger_error())? {
+        None => Ok(mark),
+        Some(theirs) => {
+            abort_losing(flow, staged, &theirs).await;
+            Ok(theirs)
+        }
+    }
 }
 
 /// Gives a task's group up, by its mark of this generation. Another's mark may have been first: then that counts.

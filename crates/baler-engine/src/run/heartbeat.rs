@@ -14,7 +14,8 @@ use crate::flow::Flow;
 
 /// How often a heartbeat is written.
 const EVERY: Duration = Duration::from_secs(10);
-/// A heartbeat of another machine that is older than this is taken for dead.
+/// A heartbeat of another machine that is older than this is taken for dead; so is one from the future, since clocks
+/// disagree: joining in is safe, waiting for hours is not wanted.
 const FRESH: SignedDuration = SignedDuration::from_secs(45);
 
 /// Who else is executing this run, as far as can be seen. Joining them would be safe; it only does work twice.
@@ -31,7 +32,7 @@ pub(super) async fn rival(flow: &Flow, run: &RunId, respect: Rival) -> Result<Op
     let alive = match flow.env.processes.liveness(&beat) {
         Liveness::Alive => true,
         Liveness::Dead => false,
-        Liveness::Elsewhere => flow.env.clock.now().duration_since(beat.at) < FRESH,
+        Liveness::Elsewhere => flow.env.clock.now().duration_since(beat.at).abs() < FRESH,
     };
     Ok(alive.then_some(beat))
 }

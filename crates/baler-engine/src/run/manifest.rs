@@ -61,7 +61,9 @@ pub(super) async fn clear_running(flow: &Flow, plan: &Plan) -> Result<(), Engine
 }
 
 fn of<'a>(flow: &'a Flow, plan: &'a Plan) -> Option<(&'a OpenPlace, &'a Manifest)> {
-    Some((flow.manifests.as_ref()?, plan.header.manifest.as_ref()?))
+    let manifest = plan.header.manifest.as_ref()?;
+    // `baler.toml` may name another place by now.
+    Some((flow.manifests.as_ref().filter(|place| place.store.info().url == manifest.store)?, manifest))
 }
 
 /// Our copy in `run/`: under the name of the run, else under the manifest's own.

@@ -12,12 +12,13 @@ mod open;
 mod operator;
 mod publish;
 mod redo;
+mod said;
 mod seal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use baler_model::RunId;
 use baler_model::ledger::{Failure, GroupId, Heartbeat, Outcome};
+use baler_model::{Key, RunId};
 use baler_store::Metered;
 
 use crate::error::EngineError;
@@ -28,12 +29,16 @@ use crate::report::{FailureReport, GroupCounts, OutputReport, RunReport, Status}
 
 pub use open::{Opened, open};
 pub use operator::{Withdraw, abort};
+use said::Said;
 
 /// What an operator allows while a run is driven.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DriveOptions {
-    /// What is said of outputs that may be lost or may be published and consumed.
+    /// What is said of outputs that may be lost or may be published and consumed. It is said of those that are neither
+    /// staged nor there when driving begins, not of what may happen to others while it lasts.
     pub assume: Assume,
+    /// The only keys of which it is said; where there are none, all of them.
+    pub assume_of: BTreeSet<Key>,
     /// Whether foreign objects at the run's keys may be replaced.
     pub foreign: Foreign,
     /// What is done about a heartbeat of somebody else.
@@ -82,11 +87,23 @@ pub async fn drive(
     run: &RunId,
     options: DriveOptions,
 ) -> Result<RunReport, EngineError> {
+    let plan = flow.ledger.read_plan(known_run(flow, state, run)?).await.map_err(flow.ledger_error())?;
+    drive_plan(flow, state, &plan, options).await
+}
+
+/// Drives a run whose plan is at hand: the one that the log chose.
+pub async fn drive_plan(
+    flow: &Flow,
+    state: &mut LedgerState,
+    plan: &Plan,
+    options: DriveOptions,
+) -> Result<RunReport, EngineError> {
+    let run = &plan.header.run;
     let began = flow.env.clock.now();
     let metered = meters(flow);
     let ending = match heartbeat::rival(flow, run, options.rival).await? {
         Some(rival) => Ending::Contended(rival),
-        None => match heartbeat::beating(flow, run, steps(flow, state, run, options)).await {
+        None => match heartbeat::beating(flow, run, steps(flow, state, plan, &options)).await {
             Ok(ending) => ending,
             Err(EngineError::Interrupted) => Ending::Interrupted,
             Err(error) if flow.env.cancel.is_cancelled() => {
@@ -96,7 +113,7 @@ pub async fn drive(
             Err(error) => return Err(error),
         },
     };
-    let mut report = build_report(flow, state, run, ending).await?;
+    let mut report = build_report(flow, state, plan, ending).await?;
     report.requests = meters(flow).since(metered).into();
     report.seconds = flow.env.clock.now().duration_since(began).as_secs_f64();
     let ended = state.run(run).is_some_and(|r| matches!(r.status, RunStatus::Disposed | RunStatus::Aborted));
@@ -125,15 +142,15 @@ pub(crate) fn meters(flow: &Flow) -> Metered {
 async fn steps(
     flow: &Flow,
     state: &mut LedgerState,
-    run: &RunId,
-    options: DriveOptions,
+    plan: &Plan,
+    options: &DriveOptions,
 ) -> Result<Ending, EngineError> {
-    let wrap = flow.ledger_error();
-    flow.ledger.refresh(state).await.map_err(&wrap)?;
+    let run = &plan.header.run;
+    flow.ledger.refresh(state).await.map_err(flow.ledger_error())?;
     let known = known_run(flow, state, run)?;
-    let plan = flow.ledger.read_plan(known).await.map_err(&wrap)?;
-    check_stores(flow, &plan)?;
+    check_stores(flow, plan)?;
     let mut marks = Marks::new();
+    let said = &Said::now(flow, known, plan, options).await?;
     loop {
         if flow.env.cancel.is_cancelled() {
             return Ok(Ending::Interrupted);
@@ -141,26 +158,26 @@ async fn steps(
         let status = known_run(flow, state, run)?.status;
         match status {
             RunStatus::Opened => {
-                manifest::show_running(flow, &plan).await?;
-                execute::tasks(flow, state, &plan, &mut marks).await?;
-                match seal::seal(flow, state, &plan, &mut marks, options).await? {
+                manifest::show_running(flow, plan).await?;
+                execute::tasks(flow, state, plan, &mut marks).await?;
+                match seal::seal(flow, state, plan, &mut marks, said).await? {
                     seal::Sealing::Moved => {}
                     seal::Sealing::Blocked(failures) => return Ok(Ending::Blocked(failures)),
                 }
             }
-            RunStatus::Sealed => match publish::publish(flow, state, &plan, &mut marks, options).await? {
+            RunStatus::Sealed => match publish::publish(flow, state, plan, &mut marks, said).await? {
                 publish::Publishing::Moved => {}
                 publish::Publishing::Blocked(failures) => return Ok(Ending::Blocked(failures)),
             },
-            RunStatus::Withdrawing => operator::finish_withdrawal(flow, state, &plan).await?,
-            RunStatus::Committed => match dispose::dispose(flow, state, &plan).await? {
+            RunStatus::Withdrawing => operator::finish_withdrawal(flow, state, plan).await?,
+            RunStatus::Committed => match dispose::dispose(flow, state, plan).await? {
                 dispose::Disposing::Moved => {}
                 dispose::Disposing::Later => return Ok(Ending::Rest),
                 dispose::Disposing::Failed(failures) => return Ok(Ending::Unfinished(failures)),
             },
             RunStatus::Disposed => return Ok(Ending::Rest),
             RunStatus::Aborted => {
-                manifest::clear_running(flow, &plan).await?;
+                manifest::clear_running(flow, plan).await?;
                 return Ok(Ending::Rest);
             }
         }
@@ -198,11 +215,11 @@ pub(crate) fn reasons(plan: &Plan, marks: &Marks) -> BTreeMap<GroupId, Failure> 
     reasons
 }
 
-async fn build_report(flow: &Flow, state: &LedgerState, run: &RunId, ending: Ending) -> Result<RunReport, EngineError> {
+async fn build_report(flow: &Flow, state: &LedgerState, plan: &Plan, ending: Ending) -> Result<RunReport, EngineError> {
     let wrap = flow.ledger_error();
+    let run = &plan.header.run;
     let known = known_run(flow, state, run)?;
     let mut report = RunReport { run: Some(run.clone()), ..RunReport::nothing(&flow.config.name) };
-    let plan = flow.ledger.read_plan(known).await.map_err(&wrap)?;
     let marks = flow.ledger.read_marks(run, Marks::new()).await.map_err(&wrap)?;
     let groups = u64::from(known.counts.groups);
     let released = known.released.len() as u64;
@@ -213,7 +230,7 @@ async fn build_report(flow: &Flow, state: &LedgerState, run: &RunId, ending: End
         }
     }
     let keys: BTreeMap<GroupId, &str> = plan.tasks.iter().map(|t| (t.group, t.key.as_str())).collect();
-    for (group, failure) in reasons(&plan, &marks) {
+    for (group, failure) in reasons(plan, &marks) {
         report.failures.push(FailureReport::new(keys.get(&group).copied().unwrap_or_default(), failure));
     }
     report.groups = GroupCounts { committed: 0, failed: released, skipped: 0 };
@@ -233,7 +250,7 @@ async fn build_report(flow: &Flow, state: &LedgerState, run: &RunId, ending: End
     match ending {
         Ending::Rest => {
             if known.status == RunStatus::Committed {
-                report.notes.push(dispose::waiting(&plan, known));
+                report.notes.push(dispose::waiting(plan, known));
             }
         }
         Ending::Blocked(failures) => {

@@ -3,12 +3,12 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use baler_model::ledger::Event;
-use baler_model::{InputVersion, LogSeq, RunId};
+use baler_model::ledger::{Claim, ContentHash, Event, Trigger};
+use baler_model::{InputVersion, RunId};
 
 use crate::error::EngineError;
 use crate::flow::Flow;
-use crate::ledger::decide::{OpenRefusal, Overlap, is_rival, may_open, outputs_overlap};
+use crate::ledger::decide::{OpenRefusal, Overlap, Reach, may_open, outputs_overlap, reach};
 use crate::ledger::{Appended, LedgerState, RunState};
 use crate::op::combine::plan::Planned;
 
@@ -25,7 +25,7 @@ pub enum Opened {
 
 /// Opens a plan, or says why it may not be opened.
 ///
-/// What a crash leaves: plan and claims that no entry names; `gc` removes them.
+/// What a crash leaves: plan and claims that no entry names. They stay: their author may only sleep, and open them yet.
 /// Cost: three PUTs, and one GET per rival.
 pub async fn open(flow: &Flow, state: &mut LedgerState, planned: &Planned) -> Result<Opened, EngineError> {
     let wrap = flow.ledger_error();
@@ -33,23 +33,25 @@ pub async fn open(flow: &Flow, state: &mut LedgerState, planned: &Planned) -> Re
     let run = &header.run;
     let (plan, claims) = flow.ledger.write_plan(&planned.plan, &planned.claims).await.map_err(&wrap)?;
     let inputs: BTreeSet<&InputVersion> = planned.claims.claims.iter().map(|c| &c.input).collect();
-    let mut rivals: BTreeMap<(RunId, LogSeq), Overlap> = BTreeMap::new();
+    let mut rivals: BTreeMap<(RunId, Reach), Overlap> = BTreeMap::new();
     flow.ledger.refresh(state).await.map_err(&wrap)?;
     loop {
         // What rivals claim is read before the decision, which is made on the very state that is appended to.
-        for rival in state.runs().iter().filter(|r| is_rival(r, header.base_seq)) {
-            let id = (rival.run.clone(), rival.opened);
-            if let Entry::Vacant(unknown) = rivals.entry(id) {
-                unknown.insert(compare(flow, rival, &inputs, planned).await?);
+        // What a rival holds cannot change without an entry behind `base_seq`, and then everything counts.
+        for (rival, reach) in state.runs().iter().filter_map(|r| Some((r, reach(r, header.base_seq)?))) {
+            if let Entry::Vacant(unknown) = rivals.entry((rival.run.clone(), reach)) {
+                unknown.insert(compare(flow, rival, reach, &inputs, planned).await?);
             }
         }
-        let overlap =
-            |rival: &RunState| rivals.get(&(rival.run.clone(), rival.opened)).cloned().unwrap_or(Overlap::Nothing);
+        let overlap = |rival: &RunState, reach: Reach| {
+            rivals.get(&(rival.run.clone(), reach)).cloned().expect("every rival was compared right above")
+        };
         // Versions consumed up to `base_seq` were left out when planning; later consumers are rivals.
         match may_open(state, run, header.base_seq, false, overlap) {
             Ok(()) => {}
             Err(OpenRefusal::Known { run }) => return Ok(Opened::Known(run)),
             Err(refusal @ (OpenRefusal::Rival { .. } | OpenRefusal::Consumed)) => {
+                discard(flow, planned, &plan, &claims).await;
                 return Ok(Opened::PlanAgain(refusal));
             }
         }
@@ -70,25 +72,51 @@ pub async fn open(flow: &Flow, state: &mut LedgerState, planned: &Planned) -> Re
     }
 }
 
-/// Compares a plan with one rival: all that it ever claimed, released or not.
+/// Compares a plan with one rival: with all that it ever claimed, or with what it holds now.
 async fn compare(
     flow: &Flow,
     rival: &RunState,
+    reach: Reach,
     inputs: &BTreeSet<&InputVersion>,
     planned: &Planned,
 ) -> Result<Overlap, EngineError> {
     let wrap = flow.ledger_error();
-    // The state drops output keys as they are released; the rival's `Opened` names all of them.
-    let entry = flow.ledger.read_entry(rival.opened).await.map_err(&wrap)?;
-    if let Event::Opened { outputs, .. } = &entry.event
-        && let shared @ Overlap::Shares(_) = outputs_overlap(&planned.outputs, outputs)
-    {
+    let outputs = match reach {
+        Reach::Held => outputs_overlap(&planned.outputs, &rival.outputs),
+        // The state drops output keys as they are released; the rival's `Opened` names all of them.
+        Reach::Everything => match flow.ledger.read_entry(rival.opened).await.map_err(&wrap)?.event {
+            Event::Opened { outputs, .. } => outputs_overlap(&planned.outputs, &outputs),
+            Event::Staged { .. }
+            | Event::Sealed { .. }
+            | Event::Committed { .. }
+            | Event::Withdrawing { .. }
+            | Event::Aborted { .. }
+            | Event::Disposed { .. } => Overlap::Nothing,
+        },
+    };
+    if let shared @ Overlap::Shares(_) = outputs {
         return Ok(shared);
     }
     let theirs = flow.ledger.read_claims(rival).await.map_err(&wrap)?;
-    let shared = theirs.claims.iter().find(|claim| inputs.contains(&claim.input));
+    let counts = |claim: &Claim| match reach {
+        Reach::Held => claim.groups.iter().any(|group| !rival.released.contains(group)),
+        Reach::Everything => true,
+    };
+    let shared = theirs.claims.iter().find(|claim| counts(claim) && inputs.contains(&claim.input));
     Ok(match shared {
         Some(claim) => Overlap::Shares(format!("input `{}`", claim.input.key)),
         None => Overlap::Nothing,
     })
+}
+
+/// Takes away the files of a plan that was refused, where nobody else can ever open it: the id of a requested run is
+/// random and known here alone. A triggered run's files may be those that the log chose.
+async fn discard(flow: &Flow, planned: &Planned, plan: &ContentHash, claims: &ContentHash) {
+    match planned.trigger {
+        Trigger::Request => {}
+        Trigger::Manifest(_) => return,
+    }
+    if let Err(error) = flow.ledger.discard_plan(&planned.plan.header.run, plan, claims).await {
+        tracing::debug!(%error, "the files of a refused plan stay behind");
+    }
 }

@@ -27,10 +27,12 @@ pub async fn abort(flow: &Flow, state: &mut LedgerState, run: &RunId, withdraw: 
     loop {
         let known = known_run(flow, state, run)?.clone();
         let plan = flow.ledger.read_plan(&known).await.map_err(&wrap)?;
-        super::check_stores(flow, &plan)?;
+        let is_moved = super::check_stores(flow, &plan).is_err();
         let event = match (known.status, withdraw) {
+            // Nothing of it is visible anywhere: a store that is gone keeps nobody from ending it.
             (RunStatus::Opened, _) => Event::Aborted { run: run.clone(), reason: "asked by an operator".into() },
             (RunStatus::Sealed, Withdraw::Yes) => {
+                super::check_stores(flow, &plan)?;
                 may_withdraw(flow, &plan, &known).await?;
                 Event::Withdrawing { run: run.clone() }
             }
@@ -38,7 +40,10 @@ pub async fn abort(flow: &Flow, state: &mut LedgerState, run: &RunId, withdraw: 
                 let hint = format!("`baler abort {run} --withdraw` takes its outputs back; `baler run` finishes it");
                 return Err(wrong(run, "is sealed: some of its outputs may be visible", hint));
             }
-            (RunStatus::Withdrawing, _) => return finish_withdrawal(flow, state, &plan).await,
+            (RunStatus::Withdrawing, _) => {
+                super::check_stores(flow, &plan)?;
+                return finish_withdrawal(flow, state, &plan).await;
+            }
             (RunStatus::Committed | RunStatus::Disposed, _) => {
                 let hint = "its outputs can be deleted like any object; its sources stay consumed".into();
                 return Err(wrong(run, "is committed", hint));
@@ -47,6 +52,7 @@ pub async fn abort(flow: &Flow, state: &mut LedgerState, run: &RunId, withdraw: 
         };
         let aborts = matches!(event, Event::Aborted { .. });
         match flow.ledger.try_append(state, event).await.map_err(&wrap)? {
+            Appended::Ours(_) if aborts && is_moved => return Ok(()),
             Appended::Ours(_) if aborts => {
                 let marks = flow.ledger.read_marks(run, Marks::new()).await.map_err(&wrap)?;
                 execute::abort_groups(flow, &plan, &marks, |_| true).await;

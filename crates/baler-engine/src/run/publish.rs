@@ -7,7 +7,7 @@ use baler_model::ledger::{CommittedObject, Event, SealedOutput};
 use baler_store::{Confirmation, Precondition, PublishOutcome};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{DriveOptions, Foreign, known_run, redo, seal};
+use super::{Foreign, Said, known_run, redo, seal};
 use crate::env::Phase;
 use crate::error::EngineError;
 use crate::flow::Flow;
@@ -35,7 +35,7 @@ pub(super) async fn publish(
     state: &mut LedgerState,
     plan: &Plan,
     marks: &mut Marks,
-    options: DriveOptions,
+    said: &Said,
 ) -> Result<Publishing, EngineError> {
     let wrap = flow.ledger_error();
     let run = &plan.header.run;
@@ -52,7 +52,7 @@ pub(super) async fn publish(
     flow.env.progress.begin(flow.name(), Phase::Publish, sealed.outputs.len() as u64, bytes);
     let lines = sealed.outputs.into_iter().map(|output| async move {
         let size = output.staged.size;
-        let line = publish_one(flow, plan, output, options).await;
+        let line = publish_one(flow, plan, output, said).await;
         flow.env.progress.advance(1, size);
         line
     });
@@ -69,9 +69,11 @@ pub(super) async fn publish(
     }
     if !lost.is_empty() {
         *marks = flow.ledger.read_marks(run, std::mem::take(marks)).await.map_err(&wrap)?;
-        return match redo::redo(flow, state, plan, marks, lost, options).await? {
+        return match redo::redo(flow, state, plan, marks, lost, said).await? {
             redo::Redone::NothingLost => Ok(Publishing::Moved),
-            redo::Redone::Again => match seal::seal(flow, state, plan, marks, options).await? {
+            // Somebody else sealed anew already.
+            redo::Redone::Again if known_run(flow, state, run)?.seal.as_ref() != Some(&sha) => Ok(Publishing::Moved),
+            redo::Redone::Again => match seal::seal(flow, state, plan, marks, said).await? {
                 seal::Sealing::Moved => Ok(Publishing::Moved),
                 seal::Sealing::Blocked(failures) => Ok(Publishing::Blocked(failures)),
             },
@@ -112,16 +114,11 @@ async fn commit(
     }
 }
 
-async fn publish_one(
-    flow: &Flow,
-    plan: &Plan,
-    output: SealedOutput,
-    options: DriveOptions,
-) -> Result<Line, EngineError> {
+async fn publish_one(flow: &Flow, plan: &Plan, output: SealedOutput, said: &Said) -> Result<Line, EngineError> {
     let run = &plan.header.run;
     let _permit = flow.env.limits.request().await;
     if !flow.target.staged_exists(&output.staged).await? {
-        return match (flow.target.confirm(&output.staged).await?, options.assume) {
+        return match (flow.target.confirm(&output.staged).await?, said.of(&output.staged)) {
             (Confirmation::Ours { version, .. }, _) => Ok(published(&output, version.etag.into())),
             (Confirmation::Corrupt { detail, .. }, _) => Ok(Line::Blocked(corrupt(&output, plan, &detail))),
             // An operator says that a consumer took it away.
@@ -134,7 +131,7 @@ async fn publish_one(
         };
     }
     flow.ledger.begin_publishing(&output, run).await.map_err(flow.ledger_error())?;
-    let precondition = match (&output.replaces, options.foreign) {
+    let precondition = match (&output.replaces, said.foreign()) {
         (_, Foreign::Replace) => Precondition::Whatever,
         (Some(version), Foreign::Keep) => Precondition::Matches(version.clone()),
         (None, Foreign::Keep) => Precondition::Absent,

@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baler_model::ledger::{Failure, GroupId, Mark, Outcome, SealedOutput, Task};
-use baler_model::{AttemptId, Staged, TaskId};
+use baler_model::ledger::{GroupId, Mark, Outcome, SealedOutput, Task};
+use baler_model::{AttemptId, Kind, Staged, Stamp, TaskId};
 use baler_store::{Confirmation, DeleteOutcome};
 
-use super::{DriveOptions, execute, known_run, seal};
-use crate::error::EngineError;
+use super::{Said, execute, known_run, seal};
+use crate::error::{EngineError, TaskError};
 use crate::flow::Flow;
-use crate::ledger::decide::{LostUpload, RedoDecision, may_redo};
+use crate::ledger::decide::{Assume, LostUpload, RedoDecision, may_redo};
 use crate::ledger::{LedgerState, Marks, Plan, RunStatus};
 use crate::op::combine::join;
 use crate::report::FailureReport;
@@ -34,7 +34,7 @@ pub(super) async fn lost_uploads(
     plan: &Plan,
     marks: &mut Marks,
     released: &BTreeSet<GroupId>,
-    options: DriveOptions,
+    said: &Said,
 ) -> Result<Redone, EngineError> {
     let staged = plan.tasks.iter().filter(|t| !released.contains(&t.group)).flat_map(|task| {
         let mark = marks.get(&task.task);
@@ -47,7 +47,7 @@ pub(super) async fn lost_uploads(
         outputs
     });
     let lost = seal::missing(flow, staged.collect()).await?;
-    redo(flow, state, plan, marks, lost, options).await
+    redo(flow, state, plan, marks, lost, said).await
 }
 
 /// Decides about each lost output and stages again what has to be.
@@ -57,21 +57,50 @@ pub(super) async fn redo(
     plan: &Plan,
     marks: &mut Marks,
     lost: Vec<SealedOutput>,
-    options: DriveOptions,
+    said: &Said,
 ) -> Result<Redone, EngineError> {
     let wrap = flow.ledger_error();
     let run = &plan.header.run;
     let mut blocked = Vec::new();
     let mut again: BTreeMap<TaskId, BTreeSet<u32>> = BTreeMap::new();
+    let mut redone = false;
     for output in lost {
+        match marks.get(&output.task) {
+            Some(mark) if mark.generation == output.generation => {}
+            // Somebody else marked the next generation: what it names is to be sealed, and nothing staged again here.
+            Some(_) => {
+                redone = true;
+                flow.ledger.refresh(state).await.map_err(&wrap)?;
+                continue;
+            }
+            None => {
+                flow.ledger.refresh(state).await.map_err(&wrap)?;
+                match known_run(flow, state, run)?.status {
+                    RunStatus::Opened | RunStatus::Sealed => {}
+                    // It ended meanwhile, and `gc` took its marks away.
+                    RunStatus::Withdrawing | RunStatus::Committed | RunStatus::Disposed | RunStatus::Aborted => {
+                        continue;
+                    }
+                }
+                return Err(EngineError::Broken {
+                    flow: flow.config.name.clone(),
+                    run: run.clone(),
+                    detail: format!("the mark of task {} is gone, though the run has not ended", output.task),
+                });
+            }
+        }
         // In this order: the upload is gone; is our object there; what does the log say; did publishing ever begin.
+        if flow.target.staged_exists(&output.staged).await? {
+            continue;
+        }
         let ours_is_there = matches!(flow.target.confirm(&output.staged).await?, Confirmation::Ours { .. });
         flow.ledger.refresh(state).await.map_err(&wrap)?;
         let known = known_run(flow, state, run)?;
         let (status, released) = (known.status, known.released.contains(&output.group));
         let publishing_began =
             flow.ledger.publishing_began(run, output.task, output.generation, output.output).await.map_err(&wrap)?;
-        let seen = LostUpload { ours_is_there, status, released, publishing_began, assume: options.assume };
+        let assume = said.of(&output.staged);
+        let seen = LostUpload { ours_is_there, status, released, publishing_began, assume };
         match may_redo(seen) {
             RedoDecision::Published | RedoDecision::Stop => {}
             RedoDecision::Redo => {
@@ -80,16 +109,15 @@ pub(super) async fn redo(
             RedoDecision::Blocked => blocked.push(lost_or_consumed(&output, plan)),
         }
     }
-    if !blocked.is_empty() {
-        return Ok(Redone::Blocked(blocked));
-    }
-    if again.is_empty() {
-        return Ok(Redone::NothingLost);
+    // What can be made again is, whatever else is blocked: an operator may say one thing of these and another of those,
+    // by one command after the other.
+    if again.is_empty() && blocked.is_empty() {
+        return Ok(if redone { Redone::Again } else { Redone::NothingLost });
     }
     for (task, outputs) in again {
         let task = &plan.tasks[task.0 as usize];
         let Some(mark) = marks.get(&task.task).cloned() else { continue };
-        if let Some(failure) = stage_again(flow, state, plan, marks, task, &mark, &outputs).await? {
+        if let Some(failure) = stage_again(flow, state, plan, marks, task, &mark, &outputs, said).await? {
             blocked.push(failure);
         }
     }
@@ -100,6 +128,7 @@ pub(super) async fn redo(
 }
 
 /// Stages lost outputs of one task again and marks the next generation, which repeats the others.
+#[expect(clippy::too_many_arguments, reason = "one step of the protocol, with all that it looks at")]
 async fn stage_again(
     flow: &Flow,
     state: &LedgerState,
@@ -108,22 +137,38 @@ async fn stage_again(
     task: &Task,
     mark: &Mark,
     lost: &BTreeSet<u32>,
+    said: &Said,
 ) -> Result<Option<FailureReport>, EngineError> {
-    let attempt = flow.env.ids.attempt_id();
-    let Outcome::Staged { outputs: before, .. } = &mark.outcome else { return Ok(None) };
+    let Outcome::Staged { outputs: before, account, work } = &mark.outcome else { return Ok(None) };
+    let generation = mark.generation + 1;
     flow.env.progress.note(&format!("`{}` is staged again: its upload was lost", task.key));
-    let done = match join::execute(flow, &plan.header, task, &attempt).await {
-        Ok(done) => done,
-        Err(error) if known_run(flow, state, &plan.header.run)?.status == RunStatus::Sealed => {
-            return give_up_sealed(flow, plan, marks, task, mark, before, &attempt, error.failure).await;
-        }
-        Err(error) => {
-            let generation = mark.generation + 1;
+    if let ([output, _], false) = (&before[..], lost.contains(&0)) {
+        // What lies beside the output is made of the output alone, even when the sources are gone.
+        let attempt = flow.env.ids.attempt_id();
+        let stamp = Stamp { attempt: attempt.clone(), ..output.stamp.clone() };
+        let beside = join::stage_redshift_manifest(flow, &stamp, &task.key, output.size).await;
+        let beside = match beside {
+            Ok(beside) => beside,
+            Err(error) => return Ok(Some(not_now(task, error))),
+        };
+        let outputs = vec![output.clone(), beside.clone()];
+        let outcome = Outcome::Staged { outputs, account: account.clone(), work: *work };
+        let next = execute::new_mark(flow, plan, task, generation, &attempt, outcome);
+        marks.insert(task.task, execute::mark(flow, next, &[beside]).await?);
+        return Ok(None);
+    }
+    let (attempt, done) = match execute::attempts(flow, plan, task).await? {
+        execute::Tried::Done(attempt, done) => (attempt, done),
+        execute::Tried::Failed(attempt, error) => {
+            if known_run(flow, state, &plan.header.run)?.status == RunStatus::Sealed {
+                return give_up_sealed(flow, plan, marks, task, mark, before, &attempt, error, said).await;
+            }
             let theirs = execute::give_up(flow, plan, task, generation, &attempt, error.failure).await?;
             marks.insert(task.task, theirs);
             return Ok(None);
         }
     };
+    let staged = done.outputs.clone();
     let mut outputs = Vec::with_capacity(before.len());
     for ((number, old), new) in (0u32..).zip(before).zip(done.outputs) {
         if lost.contains(&number) {
@@ -134,16 +179,15 @@ async fn stage_again(
         }
     }
     let outcome = Outcome::Staged { outputs, account: done.account, work: done.work };
-    let next = execute::new_mark(flow, plan, task, mark.generation + 1, &attempt, outcome);
-    let winner = flow.ledger.create_mark(&next).await.map_err(flow.ledger_error())?.unwrap_or(next);
-    marks.insert(task.task, winner);
+    let next = execute::new_mark(flow, plan, task, generation, &attempt, outcome);
+    marks.insert(task.task, execute::mark(flow, next, &staged).await?);
     Ok(None)
 }
 
 /// After a seal, a group whose upload is lost and whose source is gone too.
 ///
-/// All its uploads are aborted; if then none of its keys holds our object and publishing of none ever began, the group
-/// is given up. Else only an operator can tell.
+/// All its uploads are aborted; if then none of its keys holds our object and publishing of none ever began, or an
+/// operator says that it was lost, the group is given up. Else only an operator can tell.
 #[expect(clippy::too_many_arguments, reason = "one step of the protocol, with all that it looks at")]
 async fn give_up_sealed(
     flow: &Flow,
@@ -153,16 +197,28 @@ async fn give_up_sealed(
     mark: &Mark,
     outputs: &[Staged],
     attempt: &AttemptId,
-    failure: Failure,
+    error: TaskError,
+    said: &Said,
 ) -> Result<Option<FailureReport>, EngineError> {
     let wrap = flow.ledger_error();
+    if error.kind != Kind::Data {
+        // Its sources are there still, as far as anybody knows: a later call stages it again.
+        return Ok(Some(not_now(task, error)));
+    }
+    let failure = error.failure;
     for staged in outputs {
         flow.target.abort_staged(staged).await?;
     }
+    let said_lost = outputs.first().is_some_and(|output| said.of(output) == Assume::Lost);
     for (number, staged) in (0u32..).zip(outputs) {
+        if number > 0 && said_lost {
+            // It tells of an output that will never be there.
+            delete_own(flow, staged).await?;
+            continue;
+        }
         let ours = matches!(flow.target.confirm(staged).await?, Confirmation::Ours { .. });
         let began = flow.ledger.publishing_began(&plan.header.run, task.task, mark.generation, number).await;
-        if ours || began.map_err(&wrap)? {
+        if ours || (began.map_err(&wrap)? && !said_lost) {
             return Ok(Some(FailureReport {
                 group: task.key.to_string(),
                 error: format!("the upload of `{}` is lost and cannot be made again: {}", task.key, failure.error),
@@ -173,6 +229,14 @@ async fn give_up_sealed(
     let theirs = execute::give_up(flow, plan, task, mark.generation + 1, attempt, failure).await?;
     marks.insert(task.task, theirs);
     Ok(None)
+}
+
+fn not_now(task: &Task, error: TaskError) -> FailureReport {
+    FailureReport {
+        group: task.key.to_string(),
+        error: format!("the upload of `{}` is lost and could not be made again now: {}", task.key, error.failure.error),
+        hint: Some("`baler run` tries again".into()),
+    }
 }
 
 fn lost_or_consumed(output: &SealedOutput, plan: &Plan) -> FailureReport {

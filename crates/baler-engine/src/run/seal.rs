@@ -2,7 +2,7 @@
 //!
 //! Nothing is published before `Sealed`, and exactly the lines of its seal are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baler_model::Staged;
 use baler_model::ledger::{
@@ -10,7 +10,7 @@ use baler_model::ledger::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{DriveOptions, execute, known_run, reasons, redo};
+use super::{Said, execute, known_run, reasons, redo};
 use crate::error::EngineError;
 use crate::flow::Flow;
 use crate::ledger::decide::{SealDecision, group_account, may_seal};
@@ -30,7 +30,7 @@ pub(super) async fn seal(
     state: &mut LedgerState,
     plan: &Plan,
     marks: &mut Marks,
-    options: DriveOptions,
+    said: &Said,
 ) -> Result<Sealing, EngineError> {
     let wrap = flow.ledger_error();
     let run = &plan.header.run;
@@ -47,7 +47,7 @@ pub(super) async fn seal(
                 Event::Aborted { run: run.clone(), reason }
             }
             SealDecision::Seal { released } => {
-                match redo::lost_uploads(flow, state, plan, marks, &released, options).await? {
+                match redo::lost_uploads(flow, state, plan, marks, &released, said).await? {
                     redo::Redone::NothingLost if state.head() == decided_at => {}
                     // Looking for uploads re-read the log: what was decided before it moved is decided again.
                     redo::Redone::NothingLost | redo::Redone::Again => continue,
@@ -56,6 +56,7 @@ pub(super) async fn seal(
                 if give_up_unbalanced(flow, plan, marks, &released).await? {
                     continue;
                 }
+                flow.ledger.sync_marks(run, marks).await.map_err(&wrap)?;
                 let seal = build(plan, marks, &released);
                 let sha256 = flow.ledger.write_seal(&seal).await.map_err(&wrap)?;
                 Event::Sealed {
@@ -98,11 +99,13 @@ async fn give_up_unbalanced(
     released: &BTreeSet<GroupId>,
 ) -> Result<bool, EngineError> {
     let mut found = false;
-    for (group, (objects, bytes)) in plan.group_sizes() {
-        if released.contains(&group) {
-            continue;
-        }
-        let tasks: Vec<&Task> = plan.tasks.iter().filter(|t| t.group == group).collect();
+    let mut groups: BTreeMap<GroupId, Vec<&Task>> = BTreeMap::new();
+    for task in plan.tasks.iter().filter(|t| !released.contains(&t.group)) {
+        groups.entry(task.group).or_default().push(task);
+    }
+    let sizes = plan.group_sizes();
+    for (group, tasks) in groups {
+        let (objects, bytes) = sizes[&group];
         let mut account = None::<Account>;
         let mut sizes_agree = true;
         for mark in tasks.iter().filter_map(|t| marks.get(&t.task)) {

@@ -2,7 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod bad_input;
 mod combine;
 mod crash;
+mod directory;
+mod disk;
+mod golden;
+mod held;
 mod lifecycle;
+mod prop_combine;
+mod reference_defects;
+mod review;
+mod s3_combine;
+mod s3_world;
 mod world;

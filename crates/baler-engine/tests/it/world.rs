@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use baler_engine::ledger::LedgerState;
 use baler_engine::report::RunReport;
-use baler_engine::{EngineError, Env, Flow, Identity, Limits, Liveness, Processes, Silent, Stores, engine};
+use baler_engine::{
+    EngineError, Env, Flow, Identity, Limits, Liveness, Phase, Processes, Progress, Silent, Stores, engine,
+};
 use baler_model::ledger::Heartbeat;
 use baler_model::{Config, RawConfig, StoreId};
-use baler_store::{Clock, MemoryOptions, MemoryStore, PartLimits, Store, StoreError};
+use baler_store::{Clock, MemoryOptions, MemoryStore, PartLimits, Store, StoreError, SystemClock};
 use baler_testkit::fault::Hook;
 use baler_testkit::{FaultStore, SeededIds, fixtures};
 use bytes::Bytes;
@@ -43,6 +45,42 @@ impl Clock for PausedClock {
 
 /// Parts of a hundredth of S3's sizes, so that small tests meet every limit.
 pub(crate) const SMALL_PARTS: PartLimits = PartLimits { min: 50, max: 5000, count: 100, object: 1 << 20 };
+
+/// Real time, in which nobody waits long: pauses between tries are cut short.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct HurriedClock;
+
+#[async_trait::async_trait]
+impl Clock for HurriedClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        // A heartbeat's pause is no try's: it stays long, so that it does not spin.
+        let most = if duration > Duration::from_secs(4) { duration } else { Duration::from_millis(5) };
+        SystemClock.sleep(duration.min(most)).await;
+    }
+}
+
+/// Keeps what a run tells people.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(parking_lot::Mutex<Vec<String>>);
+
+impl Notes {
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
+}
+
+impl Progress for Notes {
+    fn begin(&self, _flow: &str, _phase: Phase, _objects: u64, _bytes: u64) {}
+    fn advance(&self, _objects: u64, _bytes: u64) {}
+    fn end(&self) {}
+    fn note(&self, note: &str) {
+        self.0.lock().push(note.to_owned());
+    }
+}
 
 /// Stores that all processes share.
 #[derive(Debug)]
@@ -96,14 +134,20 @@ impl World {
         all.into_iter().map(|(key, body)| (key, String::from_utf8_lossy(&body).into_owned())).collect()
     }
 
+    /// A new process with its own ids, whose `lake` is seen through another store.
+    pub(crate) fn process_over(&self, config: &str, lake: impl Store + 'static) -> Process {
+        let seed = self.seed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let text = format!("version = 1\nstate = \"lake:_baler\"\n[stores]\nlake = \"s3://lake\"\n{config}");
+        let stores = HashMap::from([("lake".to_owned(), fixtures::shared(lake))]);
+        Process::over(&text, "/project", stores, self.clock.clone(), seed)
+    }
+
     /// A new process with its own ids, that sees the stores through a hook.
     pub(crate) fn process(&self, config: &str, hook: Option<Hook>) -> Process {
         let seed = self.seed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let text = format!(
             "version = 1\nstate = \"lake:_baler\"\n[stores]\nlake = \"s3://lake\"\nother = \"s3://other\"\n{config}"
         );
-        let raw = RawConfig::parse(&text, "baler.toml", &|_| None, &[]).unwrap_or_else(|e| panic!("{e}"));
-        let config = Arc::new(raw.validate("/project").unwrap_or_else(|e| panic!("{e}")));
         let wrap = |store: &MemoryStore| -> Arc<dyn Store> {
             let shared: Arc<dyn Store> = Arc::new(store.clone());
             match &hook {
@@ -111,12 +155,32 @@ impl World {
                 None => shared,
             }
         };
-        let stores =
-            Opened(HashMap::from([("lake".to_owned(), wrap(&self.lake)), ("other".to_owned(), wrap(&self.other))]));
+        let stores = HashMap::from([("lake".to_owned(), wrap(&self.lake)), ("other".to_owned(), wrap(&self.other))]);
+        Process::over(&text, "/project", stores, self.clock.clone(), seed)
+    }
+}
+
+/// One process: a configuration and what it is handed.
+pub(crate) struct Process {
+    pub(crate) config: Arc<Config>,
+    pub(crate) env: Env,
+}
+
+impl Process {
+    /// A process over any stores, named as in the configuration's text, whose file lies in `base`.
+    pub(crate) fn over(
+        text: &str,
+        base: &str,
+        stores: HashMap<String, Arc<dyn Store>>,
+        clock: Arc<dyn Clock>,
+        seed: u64,
+    ) -> Self {
+        let raw = RawConfig::parse(text, "baler.toml", &|_| None, &[]).unwrap_or_else(|e| panic!("{e}"));
+        let config = Arc::new(raw.validate(base).unwrap_or_else(|e| panic!("{e}")));
         let env = Env {
-            clock: self.clock.clone(),
+            clock,
             ids: Arc::new(SeededIds::new(seed)),
-            stores: Arc::new(stores),
+            stores: Arc::new(Opened(stores)),
             progress: Arc::new(Silent),
             identity: Identity {
                 host: "test".into(),
@@ -128,17 +192,9 @@ impl World {
             limits: Limits::new(4, 64 << 20),
             as_of: None,
         };
-        Process { config, env }
+        Self { config, env }
     }
-}
 
-/// One process: a configuration and what it is handed.
-pub(crate) struct Process {
-    pub(crate) config: Arc<Config>,
-    pub(crate) env: Env,
-}
-
-impl Process {
     pub(crate) fn flow(&self) -> Flow {
         Flow::open(&self.config, &self.config.flows[0], &self.env).unwrap()
     }

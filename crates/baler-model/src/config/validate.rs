@@ -21,6 +21,9 @@ use crate::text::{SyntaxError, did_you_mean, quoted_list};
 /// The keys of the file's top level.
 const SECTIONS: [&str; 4] = ["version", "state", "stores", "flows"];
 
+/// The keys that a flow must have; a misspelt one is not missing.
+const FLOW_KEYS: [&str; 4] = ["do", "on", "from", "to"];
+
 /// The verbs that Baler has elsewhere.
 const OTHER_VERBS: [&str; 4] = ["convert", "scatter", "extract", "model"];
 
@@ -202,6 +205,9 @@ impl Reader<'_> {
         let operation = match value.get_ref().get("do") {
             Some(operation) => operation,
             None if value.get_ref().is_table() => {
+                if self.misspelt(&value, &path, "do") {
+                    return None;
+                }
                 let hint = "this build has `do = \"combine\"`";
                 self.report(
                     &name.span,
@@ -227,6 +233,9 @@ impl Reader<'_> {
         }
         let missing = ["from", "to"].into_iter().find(|key| value.get_ref().get(*key).is_none());
         if let Some(key) = missing {
+            if self.misspelt(&value, &path, key) {
+                return None;
+            }
             let hint = match key {
                 "from" => "for example `from = \"lake:logs/{day:%Y-%m-%d}/{part:int}.jsonl\"`",
                 _ => "for example `to = \"lake:daily/{day:%Y-%m-%d}.jsonl\"`",
@@ -236,6 +245,19 @@ impl Reader<'_> {
         }
         let span = value.span();
         self.read::<RawFlow>(value, &path).map(|value| Named { name, value, span })
+    }
+
+    /// Reports a key that stands where a required one is missing, if it looks like it.
+    fn misspelt(&mut self, value: &Spanned<DeValue<'_>>, path: &str, required: &str) -> bool {
+        let DeValue::Table(table) = value.get_ref() else { return false };
+        let like = table.keys().find(|key| {
+            let key = key.get_ref().as_ref();
+            !FLOW_KEYS.contains(&key) && did_you_mean(key, [required]).is_some()
+        });
+        let Some(like) = like else { return false };
+        let (span, key) = (like.span(), like.get_ref().to_string());
+        self.report(&span, format!("unknown key `{key}` in `{path}`"), Some(format!("did you mean `{required}`?")));
+        true
     }
 
     fn read<T: for<'de> Deserialize<'de>>(&mut self, value: Spanned<DeValue<'_>>, path: &str) -> Option<T> {
@@ -279,9 +301,18 @@ fn reword(message: &str, path: &str) -> (String, Option<String>) {
         // Serde names our types and its own; the reader of a file knows tables and arrays.
         let message = match message.split_once("expected struct ") {
             Some((before, _)) => format!("{before}expected a table"),
-            None => message.replace("a sequence", "an array").replace(": map,", ": a table,"),
+            None => message
+                .replace("a sequence", "an array")
+                .replace(": map,", ": a table,")
+                .replace("expected u64", "expected a whole number")
+                .replace("expected u32", "expected a whole number"),
         };
-        (format!("{message} in `{path}`"), None)
+        let hint = match message.rsplit_once("expected ") {
+            Some((_, "a string")) => Some("write it in quotes".to_owned()),
+            Some((_, "an array")) => Some("write it in brackets, texts in quotes: `[\"…\"]`".to_owned()),
+            Some(_) | None => None,
+        };
+        (format!("{message} in `{path}`"), hint)
     })
 }
 

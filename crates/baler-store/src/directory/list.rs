@@ -65,18 +65,24 @@ impl Tree {
 
     /// Whether any key behind `after` begins with `prefix`. Empty directories hold none.
     fn holds_a_key(&self, prefix: &str, after: &str) -> Result<bool> {
-        let Some(names) = self.read_names(prefix, "", after)? else { return Ok(false) };
-        for name in names.sorted.iter().filter(|n| !n.ends_with('/')) {
-            if self.look_at(&names.dir, prefix, name)?.is_some() {
-                return Ok(true);
+        let Some(dir) = self.open_directory(prefix.strip_suffix('/').unwrap_or(prefix))? else { return Ok(false) };
+        let (mut found, mut below) = (false, Vec::new());
+        self.each_name(&dir, prefix, "", |name| match name {
+            Name::File(name) => {
+                found = is_behind(prefix, name, after);
+                if found { Walking::Enough } else { Walking::On }
             }
-        }
-        for name in names.sorted.iter().filter(|n| n.ends_with('/')) {
-            if self.holds_a_key(&format!("{prefix}{name}"), after)? {
-                return Ok(true);
+            Name::Directory(name) => {
+                below.push(format!("{prefix}{name}/"));
+                Walking::On
             }
+            Name::Unreadable => Walking::On,
+        })?;
+        below.retain(|prefix| may_hold_behind("", prefix, after));
+        for prefix in below {
+            found = found || self.holds_a_key(&prefix, after)?;
         }
-        Ok(false)
+        Ok(found)
     }
 
     fn list_all(&self, top: &str, names: Names, after: &str) -> Result<Page> {
@@ -92,13 +98,42 @@ impl Tree {
     fn read_names(&self, prefix: &str, name_prefix: &str, after: &str) -> Result<Option<Names>> {
         let path = prefix.strip_suffix('/').unwrap_or(prefix);
         let Some(dir) = self.open_directory(path)? else { return Ok(None) };
-        let mut names = Names { dir: Arc::new(dir), sorted: Vec::new(), unreadable: 0 };
+        let (mut sorted, mut unreadable) = (Vec::new(), 0);
+        let there = self.each_name(&dir, prefix, name_prefix, |name| {
+            match name {
+                Name::File(name) if is_behind(prefix, name, after) => sorted.push(name.into()),
+                Name::File(_) => {}
+                Name::Directory(name) => {
+                    let name = format!("{name}/");
+                    if may_hold_behind(prefix, &name, after) {
+                        sorted.push(name.into());
+                    }
+                }
+                Name::Unreadable => unreadable += 1,
+            }
+            Walking::On
+        })?;
+        if let Walking::Gone = there {
+            return Ok(None);
+        }
+        sorted.sort_unstable();
+        Ok(Some(Names { dir: Arc::new(dir), sorted, unreadable }))
+    }
+
+    /// Shows the names in an open directory that begin with `name_prefix`, unsorted, until it is enough.
+    fn each_name(
+        &self,
+        dir: &OwnedFd,
+        prefix: &str,
+        name_prefix: &str,
+        mut show: impl FnMut(Name<'_>) -> Walking,
+    ) -> Result<Walking> {
         let mut buffer = Vec::with_capacity(64 << 10);
-        let mut entries = RawDir::new(&*names.dir, buffer.spare_capacity_mut());
+        let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(Errno::NOENT) => return Ok(None),
+                Err(Errno::NOENT) => return Ok(Walking::Gone),
                 Err(e) => return Err(self.fail(e, "list", prefix)),
             };
             let bytes = entry.file_name().to_bytes();
@@ -106,32 +141,33 @@ impl Tree {
             if bytes == b"." || bytes == b".." || own || !bytes.starts_with(name_prefix.as_bytes()) {
                 continue;
             }
-            let Ok(name) = std::str::from_utf8(bytes) else {
-                names.unreadable += 1;
-                continue;
-            };
-            let kind = match entry.file_type() {
-                FileType::Unknown => match rustix::fs::statat(&*names.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                    Err(e) if is_nothing(e) => continue,
-                    Err(e) => return Err(self.fail(e, "look at", &format!("{prefix}{name}"))),
+            let shown = match std::str::from_utf8(bytes) {
+                Err(_) => show(Name::Unreadable),
+                Ok(name) => match self.kind_of(dir, prefix, name, entry.file_type())? {
+                    None => continue,
+                    Some(FileType::RegularFile) => show(Name::File(name)),
+                    Some(FileType::Directory) => show(Name::Directory(name)),
+                    Some(_) => show(Name::Unreadable),
                 },
-                known => known,
             };
-            match kind {
-                FileType::RegularFile if is_behind(prefix, name, after) => names.sorted.push(name.into()),
-                FileType::Directory => {
-                    let name = format!("{name}/");
-                    if may_hold_behind(prefix, &name, after) {
-                        names.sorted.push(name.into());
-                    }
-                }
-                FileType::RegularFile => {}
-                _ => names.unreadable += 1,
+            match shown {
+                Walking::On => {}
+                Walking::Enough | Walking::Gone => return Ok(shown),
             }
         }
-        names.sorted.sort_unstable();
-        Ok(Some(names))
+        Ok(Walking::On)
+    }
+
+    /// The kind of an entry: asked for where the file system does not tell; `None` when it is gone.
+    fn kind_of(&self, dir: &OwnedFd, prefix: &str, name: &str, told: FileType) -> Result<Option<FileType>> {
+        if told != FileType::Unknown {
+            return Ok(Some(told));
+        }
+        match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(e) if is_nothing(e) => Ok(None),
+            Err(e) => Err(self.fail(e, "look at", &format!("{prefix}{name}"))),
+        }
     }
 
     fn look_at(&self, dir: &OwnedFd, prefix: &str, name: &str) -> Result<Option<InputVersion>> {
@@ -157,6 +193,25 @@ fn is_behind(prefix: &str, name: &str, after: &str) -> bool {
 /// Whether a key that begins with `prefix` + `name` can be > `after`.
 fn may_hold_behind(prefix: &str, name: &str, after: &str) -> bool {
     is_behind(prefix, name, after) || after.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(name))
+}
+
+/// An entry of a directory.
+enum Name<'a> {
+    File(&'a str),
+    /// Without a `/` behind it.
+    Directory(&'a str),
+    /// No key can name it, or it is neither.
+    Unreadable,
+}
+
+/// Whether walking a directory goes on, and why not.
+#[derive(Clone, Copy)]
+enum Walking {
+    On,
+    /// Nothing more is wanted.
+    Enough,
+    /// The directory was removed meanwhile.
+    Gone,
 }
 
 /// What one directory holds.

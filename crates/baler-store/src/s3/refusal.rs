@@ -76,11 +76,14 @@ pub(crate) fn detail(refusal: &Refusal) -> String {
         (code, "") => format!("{code} "),
         (code, words) => format!("{code}: {words} "),
     };
-    line.push_str(&format!("(HTTP {}", refusal.status));
+    let bare = line.is_empty();
+    line.push_str(&format!("{}HTTP {}", if bare { "" } else { "(" }, refusal.status));
     if let Some(id) = &refusal.request_id {
         line.push_str(&format!(", request id {id}"));
     }
-    line.push(')');
+    if !bare {
+        line.push(')');
+    }
     line
 }
 
@@ -158,8 +161,10 @@ impl Client {
                 denied("the server does not know these credentials: are they for another account or endpoint?".into())
             }
             (_, "SignatureDoesNotMatch") => denied("the secret key does not belong to the access key".into()),
-            (401 | 403, _) => {
-                denied(format!("allow `{}` on bucket `{bucket}` for these credentials", call.action.permission()))
+            (401 | 403, code) => {
+                let allow = format!("allow `{}` on bucket `{bucket}` for these credentials", call.action.permission());
+                // The answer to a HEAD has no body, and so no reason.
+                denied(if code.is_empty() { format!("check the keys and the clock; else {allow}") } else { allow })
             }
             // Of a write, a 404 says that the server cannot take the key or has no such upload.
             (404, "NoSuchKey" | "NoSuchVersion" | "") if matches!(call.action, Action::Get | Action::Head) => {
@@ -186,7 +191,7 @@ mod tests {
         headers.insert(REQUEST_ID, "R7".parse().unwrap());
         headers.insert(BUCKET_REGION, "eu-west-2".parse().unwrap());
         let refusal = read(403, &headers, b"");
-        assert_eq!(detail(&refusal), "(HTTP 403, request id R7)");
+        assert_eq!(detail(&refusal), "HTTP 403, request id R7");
         assert_eq!(refusal.region.as_deref(), Some("eu-west-2"));
     }
 

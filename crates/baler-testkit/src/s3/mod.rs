@@ -313,6 +313,16 @@ impl S3Handle {
         self.shared.state.object(bucket, key).ok()?.attributes.content_type.clone()
     }
 
+    /// The storage class that an object was written with.
+    pub fn storage_class(&self, bucket: &str, key: &str) -> Option<String> {
+        self.shared.state.object(bucket, key).ok()?.attributes.storage_class.clone()
+    }
+
+    /// The tags that an object was written with, as they were sent: `a=1&b=2`.
+    pub fn tagging(&self, bucket: &str, key: &str) -> Option<String> {
+        self.shared.state.object(bucket, key).ok()?.attributes.tagging.clone()
+    }
+
     /// The etag of an object, without quotes.
     pub fn etag(&self, bucket: &str, key: &str) -> Option<String> {
         self.shared.state.object(bucket, key).ok().map(|object| object.etag.clone())

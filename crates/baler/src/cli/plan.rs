@@ -1,5 +1,7 @@
 //! `baler plan`: what a run would do, and `--explain KEY`: what becomes of one key.
 
+use std::path::Path;
+
 use baler_engine::Flow;
 use baler_engine::engine::why_nothing;
 use baler_engine::inputs::{Skip, Skips};
@@ -85,9 +87,8 @@ impl Plan {
                 ui::out(&texts.join("\n"))?;
             }
         }
-        let refused = plans.iter().flat_map(|p| p.refused.iter().map(move |f| (p.flow.as_str(), f)));
-        for (flow, failure) in refused {
-            eprint!("{}", report::failed(flow, failure));
+        for plan in &plans {
+            ui::talk(&report::failed(&plan.flow, &plan.refused));
         }
         Ok(Exit::Success)
     }
@@ -114,8 +115,12 @@ async fn plan_flow(session: &Session, flow: &Flow) -> anyhow::Result<FlowPlan> {
             }
         }
     }
-    if flow.manifests.is_some() && plan.plans.is_empty() && plan.waits.is_empty() && plan.refused.is_empty() {
-        plan.waits.push("no manifest is in the queue".into());
+    if let Some(place) = &flow.manifests
+        && plan.plans.is_empty()
+        && plan.waits.is_empty()
+        && plan.refused.is_empty()
+    {
+        plan.waits.push(format!("no manifest is in the queue: `{}queue/*.json`", place.prefix));
     }
     Ok(plan)
 }
@@ -152,7 +157,8 @@ fn text(plan: &FlowPlan) -> String {
     for one in &plan.plans {
         let from = one.manifest.as_ref().map(|key| format!(" for manifest {key}")).unwrap_or_default();
         if one.outputs.is_empty() {
-            text.push_str(&format!("{flow}: nothing to do{from}\n"));
+            let said = if plan.refused.is_empty() { "nothing to do" } else { "nothing would be done" };
+            text.push_str(&format!("{flow}: {said}{from}\n"));
             for note in &one.why_nothing {
                 text.push_str(&format!("  {note}\n"));
             }
@@ -215,7 +221,7 @@ fn cost(one: &OnePlan, kind: StoreKind) -> String {
 }
 
 fn skip_line(why: Skip, objects: u64, example: Option<&String>) -> String {
-    let example = example.map(|key| format!(", such as {key}")).unwrap_or_default();
+    let example = example.map(|key| format!(", such as `{key}`")).unwrap_or_default();
     format!("  skips {} {}{example}\n", quantity::things(objects, "object"), why.words())
 }
 
@@ -234,7 +240,11 @@ async fn explain_key(session: &Session, flows: &[Flow], key: &str) -> anyhow::Re
         let from = &flow.config.from.store;
         let url = &flow.source.info().url;
         let prefixes = [format!("{from}:"), format!("{}/", url.trim_end_matches('/'))];
+        // So does the path of a file, seen from here, unless the store has such a key.
+        let path = std::path::absolute(key).ok().filter(|path| path.is_file() && !Path::new(url).join(key).exists());
+        let path = path.as_deref().and_then(Path::to_str).unwrap_or(key);
         let own = prefixes.iter().find_map(|prefix| key.strip_prefix(prefix.as_str()));
+        let own = own.or_else(|| path.strip_prefix(prefixes[1].as_str()));
         let names_store = session.config.stores.keys().any(|id| key.starts_with(&format!("{id}:")));
         let key = match (own, names_store) {
             (Some(key), _) => key,
@@ -282,6 +292,7 @@ fn one(why: Skip) -> &'static str {
         Skip::DirectoryMarker => "a directory marker",
         Skip::TooFew => "in a group below `min_objects`",
         Skip::Unreadable => "a name that is not UTF-8",
+        Skip::Uncommitted => "an output of a run of another flow that is not committed yet",
         Skip::NoMatch | Skip::Condition | Skip::Empty | Skip::Unsettled | Skip::Consumed | Skip::Held | Skip::Own => {
             why.words()
         }

@@ -125,7 +125,12 @@ fn check_text(key: &Key, reader: impl Read, compressed: u64) -> Result<(), Strin
             return Err(place(format!("not UTF-8 at byte {} of the line", fault.valid_up_to())));
         }
         if json_lines && !line.trim_ascii().is_empty() {
-            serde_json::from_slice::<serde::de::IgnoredAny>(&line).map_err(|e| place(format!("not JSON: {e}")))?;
+            serde_json::from_slice::<serde::de::IgnoredAny>(&line).map_err(|e| {
+                // It counts lines within what it was given, which is one line; ours is said before.
+                let words = e.to_string();
+                let words = words.split_once(" at line ").map_or(words.as_str(), |(words, _)| words);
+                place(format!("not JSON: {words}"))
+            })?;
         }
         number += 1;
         at += n as u64;

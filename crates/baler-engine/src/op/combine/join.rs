@@ -28,6 +28,9 @@ pub(crate) struct Done {
 #[derive(Debug)]
 struct Joined {
     staged: Staged,
+    /// Inputs, and bytes of them, that were really taken: the seal holds them against the plan.
+    objects: u64,
+    bytes: u64,
     inserted: u64,
     removed: u64,
     copied: u64,
@@ -61,9 +64,9 @@ pub(crate) async fn execute(
         None => parts::join(job).await?,
     };
     let account = Account {
-        objects_in: task.inputs.len() as u64,
+        objects_in: joined.objects,
         objects_out: 1,
-        bytes_in: task.bytes(),
+        bytes_in: joined.bytes,
         bytes_out: joined.staged.size,
         bytes_inserted: joined.inserted,
         bytes_removed: joined.removed,
@@ -79,10 +82,10 @@ pub(crate) async fn execute(
     Ok(Done { outputs, account, work })
 }
 
-/// Stages `{output}.manifest` for Redshift's COPY.
+/// Stages `{output}.manifest` for Redshift's COPY. It tells of the output alone: no source is read.
 ///
 /// Source: Amazon Redshift, "Using a manifest to specify data files".
-async fn stage_redshift_manifest(
+pub(crate) async fn stage_redshift_manifest(
     flow: &Flow,
     stamp: &Stamp,
     output: &Key,

@@ -10,7 +10,7 @@ use baler_model::config::{
 };
 use baler_model::ledger::{
     Claim, CombineOptions, ContentHash, Counts, DisposalPlan, FORMAT_VERSION, Failure, GroupId, Manifest, OutputClaim,
-    PlanHeader, PlannedStore, SeparatorRule, Task, Trigger,
+    PlanHeader, PlannedStore, SeparatorRule, Task, Trigger, redshift_manifest_key,
 };
 use baler_model::{InputVersion, Key, LogSeq, ObjectVersion, Pattern, RenderContext, RunId, TaskId, Template};
 use baler_store::Store;
@@ -49,6 +49,8 @@ pub struct Planned {
     pub listed: u64,
     /// Objects that were matched and free: what a manifest counts.
     pub matched: u64,
+    /// What earlier runs of the same trigger took: a manifest counts that too, wherever it is now.
+    pub earlier: u64,
 }
 
 /// What a plan will cost.
@@ -85,13 +87,22 @@ pub struct ManifestRequest {
 pub async fn plan(flow: &Flow, state: &LedgerState, request: Option<&ManifestRequest>) -> Result<Planned, EngineError> {
     let wrap = flow.ledger_error();
     let base_seq = state.head();
-    let consumed = flow.ledger.consumed(state).await.map_err(&wrap)?;
+    let trigger = request.map_or(Trigger::Request, |r| Trigger::Manifest(r.manifest.clone()));
+    let mut consumed = flow.ledger.consumed(state).await.map_err(&wrap)?;
+    let earlier = taken_earlier(flow, state, &trigger).await?;
+    consumed.leave_out(&earlier);
     let held = held(flow, state).await?;
     let (pattern, template) = bind(flow, request)?;
-    let listed = inputs::list(flow, &pattern, &consumed, &held).await?;
+    let mut listed = inputs::list(flow, &pattern, &consumed, &held).await?;
+    hold_back_uncommitted(flow, &mut listed).await?;
+    // They were left out above to be told from what others took; they are consumed none the less.
+    let again: BTreeSet<&InputVersion> = earlier.iter().collect();
+    listed.inputs.retain(|input| !again.contains(input));
     let matched = listed.inputs.len() as u64;
-    let trigger = request.map_or(Trigger::Request, |r| Trigger::Manifest(r.manifest.clone()));
     let generation = state.generation(&trigger);
+    // One that was written again since is a new version, and counted already.
+    let keys: BTreeSet<&Key> = listed.inputs.iter().map(|input| &input.key).collect();
+    let earlier = earlier.iter().filter(|input| !keys.contains(&input.key)).count() as u64;
     let run = run_id(flow, &trigger, generation);
     let mut planner = Planner {
         flow,
@@ -116,7 +127,7 @@ pub async fn plan(flow: &Flow, state: &LedgerState, request: Option<&ManifestReq
         trigger,
         generation,
         tasks,
-        Passed { skips, refused, too_small, listed: listed.listed, matched },
+        Passed { skips, refused, too_small, listed: listed.listed, matched, earlier },
     ))
 }
 
@@ -127,6 +138,59 @@ struct Passed {
     too_small: u64,
     listed: u64,
     matched: u64,
+    earlier: u64,
+}
+
+/// Passes over outputs of other flows whose run is not committed: they may be withdrawn yet, and whoever took one away
+/// would leave that run unable to tell whether it was ever published (protocol section 6).
+///
+/// The logs are read behind the listing: what was committed in between is seen as committed.
+/// Cost: nothing where no flow writes into the source store; else what loading the log of each such flow costs.
+async fn hold_back_uncommitted(flow: &Flow, listed: &mut inputs::Inputs) -> Result<(), EngineError> {
+    for before in flow.all.flows.iter().filter(|other| other.name != flow.config.name) {
+        if listed.inputs.is_empty() {
+            return Ok(());
+        }
+        if flow.env.stores.open(&before.to.store)?.info().url != flow.source.info().url {
+            continue;
+        }
+        let before = Flow::open(&flow.all, before, &flow.env)?;
+        let state = before.ledger.load().await.map_err(before.ledger_error())?;
+        let open = state.runs().iter().filter(|run| run.status.holds_claims());
+        let (mut keys, mut prefixes) = (BTreeSet::new(), Vec::new());
+        for claim in open.flat_map(|run| &run.outputs) {
+            match claim {
+                OutputClaim::Key(key, _) => drop(keys.insert(key.as_str())),
+                OutputClaim::Prefix(prefix) => prefixes.push(prefix.as_str()),
+            }
+        }
+        let skips = &mut listed.skips;
+        listed.inputs.retain(|input| {
+            let key = input.key.as_str();
+            let uncommitted = keys.contains(key) || prefixes.iter().any(|prefix| key.starts_with(prefix));
+            if uncommitted {
+                inputs::skip(skips, Skip::Uncommitted, input);
+            }
+            !uncommitted
+        });
+    }
+    Ok(())
+}
+
+/// What earlier runs of the same trigger took: a manifest of which a group was released runs again for the rest.
+///
+/// Cost: nothing for a request or a first run; else one GET per earlier run of this trigger.
+async fn taken_earlier(flow: &Flow, state: &LedgerState, trigger: &Trigger) -> Result<Vec<InputVersion>, EngineError> {
+    let Some(identity) = trigger.identity() else { return Ok(Vec::new()) };
+    let mut taken = Vec::new();
+    let earlier =
+        state.runs().iter().filter(|r| r.committed.is_some() && r.trigger.identity().as_ref() == Some(&identity));
+    for run in earlier {
+        let claims = flow.ledger.read_claims(run).await.map_err(flow.ledger_error())?;
+        let consumed = claims.claims.into_iter().filter(|c| c.groups.iter().all(|g| !run.released.contains(g)));
+        taken.extend(consumed.map(|claim| claim.input));
+    }
+    Ok(taken)
 }
 
 /// Input versions that open runs hold.
@@ -269,7 +333,7 @@ impl Planner<'_> {
         let named = batches.into_iter().map(|batch| {
             let held = &held;
             async move {
-                let named = this.name(&batch, held).await;
+                let named = this.name(&batch, batch.index, held, &HashMap::new()).await;
                 (batch, named)
             }
         });
@@ -278,7 +342,14 @@ impl Planner<'_> {
         let mut taken: HashMap<Key, usize> = HashMap::new();
         let mut tasks: Vec<Task> = Vec::new();
         let mut doubled: BTreeSet<usize> = BTreeSet::new();
-        for (batch, named) in named {
+        for (batch, mut named) in named {
+            // Named at once, two batches may have found the same number free: the later one looks on.
+            if let Ok(same) = &named
+                && self.template.uses_index()
+                && taken.contains_key(&same.key)
+            {
+                named = self.name(&batch, same.index + 1, &held, &taken).await;
+            }
             let named = match named {
                 Ok(named) => named,
                 Err(NameError::Store(error)) => return Err(error.into()),
@@ -317,19 +388,28 @@ impl Planner<'_> {
             .collect())
     }
 
-    /// Names one output; with `{index}`, the next number that is free.
-    async fn name(&self, batch: &Batch, held: &BTreeSet<&str>) -> Result<Named, NameError> {
+    /// Names one output; with `{index}`, the next number from `index` on that is free and that no batch has `taken`.
+    async fn name(
+        &self,
+        batch: &Batch,
+        mut index: u64,
+        held: &BTreeSet<&str>,
+        taken: &HashMap<Key, usize>,
+    ) -> Result<Named, NameError> {
         let keys: Vec<&str> = batch.inputs.iter().map(|input| input.key.as_str()).collect();
-        let mut index = batch.index;
         loop {
             let context = RenderContext { pattern: self.pattern, keys: &keys, index, now: self.now, run: self.run };
             let key = self.template.render(&context).map_err(|e| {
                 NameError::refuse(keys[0], format!("`to` cannot be filled for `{}`: {e}", keys[0]), None)
             })?;
             self.check_inputs(batch, &key)?;
+            if taken.contains_key(&key) && self.template.uses_index() {
+                index += 1;
+                continue;
+            }
             match self.occupied(&key, held).await? {
-                Occupied::Free => return Ok(Named { key, replaces: None }),
-                Occupied::Replaceable(version) => return Ok(Named { key, replaces: Some(version) }),
+                Occupied::Free => return Ok(Named { key, replaces: None, index }),
+                Occupied::Replaceable(version) => return Ok(Named { key, replaces: Some(version), index }),
                 Occupied::Taken(_) if self.template.uses_index() => index += 1,
                 Occupied::Taken(failure) => return Err(NameError::Refused(failure)),
             }
@@ -346,10 +426,13 @@ impl Planner<'_> {
             })?;
         }
         let same_store = self.flow.target.info().url == self.flow.source.info().url;
-        if same_store && self.pattern.is_match(key.as_str()) {
-            let hint = "write under another prefix, or with another suffix, than `from` reads";
-            let fault = format!("output `{key}` would be matched by the flow's own `from`");
-            return Err(NameError::refuse(key.as_str(), fault, Some(hint)));
+        let beside = options(self.flow).redshift_manifest.then(|| redshift_manifest_key(key));
+        for output in std::iter::once(key).chain(&beside) {
+            if same_store && self.pattern.is_match(output.as_str()) {
+                let hint = "write under another prefix, or with another suffix, than `from` reads";
+                let fault = format!("output `{output}` would be matched by the flow's own `from`");
+                return Err(NameError::refuse(key.as_str(), fault, Some(hint)));
+            }
         }
         Ok(())
     }
@@ -365,7 +448,7 @@ impl Planner<'_> {
             return Ok(taken(format!("`{key}` is being written by an open run"), LATE));
         }
         let options = options(self.flow);
-        for (at, main) in [(key.clone(), true), (baler_model::ledger::redshift_manifest_key(key), false)] {
+        for (at, main) in [(key.clone(), true), (redshift_manifest_key(key), false)] {
             if !main && !options.redshift_manifest {
                 continue;
             }
@@ -393,6 +476,8 @@ impl Planner<'_> {
 struct Named {
     key: Key,
     replaces: Option<ObjectVersion>,
+    /// The number that `{index}` stands for.
+    index: u64,
 }
 
 enum Occupied {
@@ -505,6 +590,7 @@ fn assemble(
         too_small: passed.too_small,
         listed: passed.listed,
         matched: passed.matched,
+        earlier: passed.earlier,
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn join(job: Job<'_>, appender: Box<dyn Appender>) -> Result<Jo
     let cancel = job.flow.env.cancel.clone();
     let work = move || -> Result<Joined, TaskError> {
         let mut appender = appender;
-        let (mut inserted, mut removed, mut through) = (0, 0, 0);
+        let (mut taken, mut inserted, mut removed, mut through) = (0, 0, 0, 0);
         let mut codec = GroupCodec::default();
         let mut header: Option<Vec<u8>> = None;
         let last = inputs.len() - 1;
@@ -49,6 +49,7 @@ pub(super) async fn join(job: Job<'_>, appender: Box<dyn Appender>) -> Result<Jo
                 _ => sniff::Kindred::Joins(sniff::Codec::Plain),
             };
             codec.admit(&input.key, kindred).map_err(|fault| TaskError::data(fault, Some(MIXED_HINT)))?;
+            taken += 1;
             removed += skip;
             through += appended.bytes;
             let wants = match options.separator {
@@ -68,7 +69,7 @@ pub(super) async fn join(job: Job<'_>, appender: Box<dyn Appender>) -> Result<Jo
         }
         progress.advance(objects, bytes);
         let staged = appender.finish()?;
-        Ok(Joined { staged, inserted, removed, copied: 0, through })
+        Ok(Joined { staged, objects: taken, bytes: through + removed, inserted, removed, copied: 0, through })
     };
     tokio::task::spawn_blocking(work).await.map_err(|panic| TaskError {
         kind: baler_model::Kind::Internal,

@@ -15,6 +15,7 @@ use baler_store::{
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::sniff::{self, GroupCodec};
 use super::super::stitch::{self, Part, Passes, Piece, Segment, Stitch};
@@ -37,6 +38,14 @@ enum Slot {
     Separator,
 }
 
+/// A part that an in-order writer takes next.
+enum Ready {
+    /// Bytes, and the memory that they are granted.
+    Bytes(Vec<Bytes>, OwnedSemaphorePermit),
+    /// A range that the store copies.
+    Copy(Segment),
+}
+
 /// What is known of an input so far.
 #[derive(Debug, Clone, Default)]
 struct Known {
@@ -57,6 +66,9 @@ struct Join<'a> {
     header: Option<Vec<u8>>,
     known: Mutex<Vec<Known>>,
     codec: Mutex<GroupCodec>,
+    /// Bytes of inputs that went into parts, and inputs whose end did: what the account says went in.
+    taken: AtomicU64,
+    ended: AtomicU64,
     inserted: AtomicU64,
     through: AtomicU64,
 }
@@ -67,6 +79,8 @@ pub(super) async fn join(job: Job<'_>) -> Result<Joined, TaskError> {
         header: None,
         known: Mutex::new(vec![Known::default(); job.task.inputs.len()]),
         codec: Mutex::new(GroupCodec::default()),
+        taken: AtomicU64::new(0),
+        ended: AtomicU64::new(0),
         inserted: AtomicU64::new(0),
         through: AtomicU64::new(0),
     };
@@ -76,12 +90,17 @@ pub(super) async fn join(job: Job<'_>) -> Result<Joined, TaskError> {
     let (slots, passes) = join.settle_stitch().await?;
     let (staged, copied) = match passes {
         Passes::One(stitch) => join.stage(&slots, &stitch).await?,
-        Passes::Two { intermediates, join: last } => join.stage_in_two(&slots, &intermediates, &last).await?,
+        Passes::Two { intermediates, join: _ } => join.stage_in_two(&slots, &intermediates).await?,
     };
+    let removed = join.known.lock().iter().map(|k| k.skip).sum();
+    let bare = join.known.lock().iter().zip(join.inputs()).filter(|(k, input)| k.skip == input.size).count() as u64;
     Ok(Joined {
         staged,
+        // An input of the header alone has no byte in any part.
+        objects: join.ended.into_inner() + bare,
+        bytes: join.taken.into_inner() + removed,
         inserted: join.inserted.into_inner(),
-        removed: join.known.lock().iter().map(|k| k.skip).sum(),
+        removed,
         copied,
         through: join.through.into_inner(),
     })
@@ -109,26 +128,32 @@ impl Join<'_> {
             }
             reach *= 8;
         };
-        let mut known = self.known.lock();
-        known[0].header_checked = true;
-        for (known, input) in known.iter_mut().zip(self.inputs()).skip(1) {
-            // An input of the header alone may lack the line end.
-            known.skip = (header.len() as u64).min(input.size);
+        {
+            let mut known = self.known.lock();
+            known[0].header_checked = true;
+            for (known, input) in known.iter_mut().zip(self.inputs()).skip(1) {
+                // An input of the header alone may lack the line end.
+                known.skip = (header.len() as u64).min(input.size);
+            }
         }
-        drop(known);
+        let length = header.len() as u64;
         self.header = Some(header);
-        Ok(())
+        // Of an input that is no longer than the header no part would read a byte: it is looked at here, or never.
+        let this: &Self = self;
+        let short = this.inputs().iter().enumerate().skip(1).filter(|(_, input)| input.size <= length);
+        let checks = short.map(|(index, input)| async move {
+            let head = this.read(input, ByteRange::new(0, input.size)).await?;
+            this.check_header(index, &head)
+        });
+        stream::iter(checks).buffer_unordered(this.job.flow.env.limits.concurrency).try_collect().await
     }
 
     /// Plans the parts until the plan needs nothing that is unknown.
     async fn settle_stitch(&self) -> Result<(Vec<Slot>, Passes), TaskError> {
-        let limits = stitch::Limits::new(&self.job.flow.target.info().parts, self.job.flow.env.limits.read_part());
+        let limits = self.stitch_limits();
         loop {
             let (slots, pieces) = self.pieces();
-            let passes = stitch::plan_passes(&pieces, &limits).map_err(|e| TaskError {
-                kind: e.kind(),
-                failure: baler_model::ledger::Failure { error: e.to_string(), hint: e.hint() },
-            })?;
+            let passes = stitch::plan_passes(&pieces, &limits).map_err(cannot_stitch)?;
             let unknown = self.unknown(&slots, &pieces, &passes);
             if unknown.is_empty() {
                 return Ok((slots, passes));
@@ -139,6 +164,13 @@ impl Join<'_> {
                 .try_collect::<()>()
                 .await?;
         }
+    }
+
+    fn stitch_limits(&self) -> stitch::Limits {
+        let parts = &self.job.flow.target.info().parts;
+        // Each input that turns out to lack its line end makes an uploaded part one byte larger than planned.
+        let room = parts.max.saturating_sub(self.inputs().len() as u64);
+        stitch::Limits::new(parts, self.job.flow.env.limits.read_part().min(room))
     }
 
     /// The pieces as far as they are known: inputs behind their headers, and separators known to be needed.
@@ -225,8 +257,12 @@ impl Join<'_> {
     async fn stage(&self, slots: &[Slot], stitch: &Stitch) -> Result<(Staged, u64), TaskError> {
         let attributes = OutputAttributes { content_type: self.job.header.combine.content_type.clone() };
         let writer = self.job.flow.target.stage(&self.job.task.key, self.job.stamp, &attributes).await?;
-        match self.write_parts(&*writer, slots, stitch).await {
-            Ok(copied) => Ok((writer.finish(self.whole_crc().await?).await?, copied)),
+        let written = async {
+            let copied = self.write_parts(&*writer, slots, stitch).await?;
+            Ok::<_, TaskError>((copied, self.whole_crc().await?))
+        };
+        match written.await {
+            Ok((copied, crc)) => Ok((writer.finish(crc).await?, copied)),
             Err(error) => {
                 give_up(writer).await;
                 Err(error)
@@ -235,12 +271,7 @@ impl Join<'_> {
     }
 
     /// Stages the output through private intermediates: more parts than one upload takes.
-    async fn stage_in_two(
-        &self,
-        slots: &[Slot],
-        intermediates: &[Stitch],
-        last: &Stitch,
-    ) -> Result<(Staged, u64), TaskError> {
+    async fn stage_in_two(&self, slots: &[Slot], intermediates: &[Stitch]) -> Result<(Staged, u64), TaskError> {
         let target = &self.job.flow.target;
         let stamp = self.job.stamp;
         let base = intermediate_key(&stamp.flow, &stamp.run, stamp.task, &stamp.attempt);
@@ -265,6 +296,9 @@ impl Join<'_> {
             };
             made.push(CopySource { store: target.clone(), key, version, size: staged.size });
         }
+        // Planned from what the intermediates hold: an input that lacked its line end made one larger than it was to be.
+        let pieces: Vec<Piece> = made.iter().map(|source| Piece::copyable(source.size)).collect();
+        let last = stitch::plan(&pieces, &self.stitch_limits()).map_err(cannot_stitch)?;
         let attributes = OutputAttributes { content_type: self.job.header.combine.content_type.clone() };
         let writer = target.stage(&self.job.task.key, stamp, &attributes).await?;
         for (number, part) in (1u32..).zip(&last.parts) {
@@ -290,14 +324,23 @@ impl Join<'_> {
         let numbered = (1u32..).zip(&stitch.parts);
         if writer.in_order() {
             let bodies = numbered.map(|(number, part)| async move {
-                let _memory = limits.memory(part.len()).await;
-                Ok::<_, TaskError>((number, self.gather(slots, part).await?, _memory))
+                match part {
+                    Part::Copy(segment) => Ok((number, Ready::Copy(*segment))),
+                    Part::Upload { .. } => {
+                        let memory = limits.memory(part.len()).await;
+                        Ok::<_, TaskError>((number, Ready::Bytes(self.gather(slots, part).await?, memory)))
+                    }
+                }
             });
             let mut bodies = stream::iter(bodies).buffered(4);
-            while let Some((number, body, _memory)) = bodies.try_next().await? {
-                writer.write_part(number, body).await?;
+            let mut copied = 0;
+            while let Some((number, ready)) = bodies.try_next().await? {
+                match ready {
+                    Ready::Bytes(body, _memory) => writer.write_part(number, body).await?,
+                    Ready::Copy(segment) => copied += self.copy_segment(writer, number, slots, segment).await?,
+                }
             }
-            return Ok(0);
+            return Ok(copied);
         }
         let copied = AtomicU64::new(0);
         let writes = numbered.map(|(number, part)| {
@@ -305,15 +348,8 @@ impl Join<'_> {
             async move {
                 match part {
                     Part::Copy(segment) => {
-                        let Slot::Input { input, skip } = slots[segment.piece] else {
-                            unreachable!("separators are local pieces, and those are never copied")
-                        };
-                        let (source, range) = (self.copy_source(input), shift(segment.range, skip));
-                        let _permit = limits.request().await;
-                        writer.copy_part(number, &source, range).await?;
-                        copied.fetch_add(range.len(), Ordering::Relaxed);
-                        let whole = range.end == source.size;
-                        self.job.flow.env.progress.advance(u64::from(whole), range.len());
+                        let bytes = self.copy_segment(writer, number, slots, *segment).await?;
+                        copied.fetch_add(bytes, Ordering::Relaxed);
                     }
                     Part::Upload { .. } => {
                         let _memory = limits.memory(part.len()).await;
@@ -327,6 +363,31 @@ impl Join<'_> {
         });
         stream::iter(writes).buffer_unordered(limits.concurrency).try_collect::<()>().await?;
         Ok(copied.into_inner())
+    }
+
+    /// Has the store copy a part; returns its bytes.
+    async fn copy_segment(
+        &self,
+        writer: &dyn StagedWriter,
+        number: u32,
+        slots: &[Slot],
+        segment: Segment,
+    ) -> Result<u64, TaskError> {
+        let Slot::Input { input, skip } = slots[segment.piece] else {
+            unreachable!("separators are local pieces, and those are never copied")
+        };
+        let (source, range) = (self.copy_source(input), shift(segment.range, skip));
+        let _permit = self.job.flow.env.limits.request().await;
+        writer.copy_part(number, &source, range).await?;
+        self.took(range.len(), range.end == source.size);
+        Ok(range.len())
+    }
+
+    /// Counts what went into a part.
+    fn took(&self, bytes: u64, ends: bool) {
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
+        self.ended.fetch_add(u64::from(ends), Ordering::Relaxed);
+        self.job.flow.env.progress.advance(u64::from(ends), bytes);
     }
 
     fn copy_source(&self, input: usize) -> CopySource {
@@ -389,7 +450,7 @@ impl Join<'_> {
                 self.wants_separator(input.size - skip, last) == Some(true)
             }
         };
-        self.job.flow.env.progress.advance(u64::from(ends), range.len());
+        self.took(bytes.len() as u64, ends);
         let mut out = vec![bytes];
         if behind {
             self.inserted.fetch_add(1, Ordering::Relaxed);
@@ -497,6 +558,13 @@ impl Join<'_> {
             }
             .into()),
         }
+    }
+}
+
+fn cannot_stitch(error: stitch::StitchError) -> TaskError {
+    TaskError {
+        kind: error.kind(),
+        failure: baler_model::ledger::Failure { error: error.to_string(), hint: error.hint() },
     }
 }
 
