@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::ui;
+
 /// How the process ends; the greater one counts when several apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
@@ -44,8 +46,11 @@ pub(crate) fn announce_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         default(panic);
-        eprintln!("error: this is a bug in Baler (version {})", env!("CARGO_PKG_VERSION"));
-        eprintln!("hint: please report it with the lines above; no data is lost, `baler run` goes on where it stopped");
+        ui::talk(&format!(
+            "error: this is a bug in Baler (version {})\n\
+             hint: please report it with the lines above; no data is lost, `baler run` goes on where it stopped\n",
+            env!("CARGO_PKG_VERSION")
+        ));
     }));
 }
 

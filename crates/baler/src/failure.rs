@@ -8,6 +8,7 @@ use baler_model::{ConfigError, Kind};
 use baler_store::StoreError;
 
 use crate::exit::Exit;
+use crate::ui;
 
 /// A command line that asks for something that is not there.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl std::error::Error for UsageError {}
 
 /// Prints an error with its causes and its hint to stderr.
 pub(crate) fn print(error: &anyhow::Error) {
-    eprintln!("{}", render(error));
+    ui::talk(&format!("{}\n", render(error)));
 }
 
 fn render(error: &anyhow::Error) -> String {
@@ -114,7 +115,7 @@ mod tests {
         let store = StoreError::NoRoom { store: "lake".into(), doing: "write `a`".into(), detail: "full".into() };
         let error = anyhow::Error::from(EngineError::from(store)).context("flow `audit`");
         let expected = "error: flow `audit`\n  because: `lake` has no room to write `a`: full\n\
-                        hint: free some space or choose another target, then run again";
+                        hint: free some space (or remount what is read-only) or choose another target, then run again";
         assert_eq!(render(&error), expected);
     }
 

@@ -1,7 +1,6 @@
 //! The command line of Baler: parses, calls the engine, prints, and ends with an exit code.
 //!
 //! Data goes to stdout, talk to stderr. No business rule lives here: every verb calls `baler-engine`.
-#![expect(clippy::print_stderr, reason = "this crate is the face that talks")]
 
 mod cli;
 #[cfg(feature = "s3")]

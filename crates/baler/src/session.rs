@@ -1,5 +1,6 @@
 //! What nearly every verb begins with: the configuration read, the environment put together, flows opened.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use anyhow::Context;
 use baler_engine::ledger::LedgerState;
 use baler_engine::{EngineError, Env, Flow, Limits, Progress, Silent, engine};
 use baler_model::{Config, RawConfig, RunId, did_you_mean};
-use baler_store::{SystemClock, SystemIds};
+use baler_store::{StoreKind, SystemClock, SystemIds};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
@@ -43,7 +44,12 @@ pub(crate) fn read_config(global: &Global) -> anyhow::Result<Config> {
             return Err(UsageError::new(format!("there is no `{shown}`"), hint).into());
         }
         Err(error) => {
-            return Err(UsageError::new(format!("`{shown}` cannot be read: {error}"), "is it a text file?").into());
+            let hint = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => "check who may read it",
+                std::io::ErrorKind::IsADirectory => "`--file` wants the file itself, such as `--file etl/baler.toml`",
+                _ => "is it a text file?",
+            };
+            return Err(UsageError::new(format!("`{shown}` cannot be read: {error}"), hint).into());
         }
     };
     let env = |name: &str| std::env::var(name).ok();
@@ -92,6 +98,21 @@ impl Session {
             return Ok(self.config.flows.iter().map(open).collect::<Result<_, EngineError>>()?);
         }
         names.iter().map(|name| self.flow(name)).collect()
+    }
+
+    /// Says which source directories are not there: perhaps they are misspelt or not mounted, and nothing found in them
+    /// would look like nothing to do.
+    pub(crate) fn note_missing(&self, flows: &[Flow]) {
+        let mut said = BTreeSet::new();
+        for info in flows.iter().map(|flow| flow.source.info()) {
+            let there = match info.kind {
+                StoreKind::Directory => Path::new(&info.url).exists(),
+                StoreKind::Memory | StoreKind::S3 => true,
+            };
+            if !there && said.insert(&info.url) {
+                self.env.progress.note(&format!("there is no directory `{}` yet", info.url));
+            }
+        }
     }
 
     fn flow(&self, name: &str) -> anyhow::Result<Flow> {

@@ -117,25 +117,33 @@ async fn commit(
 async fn publish_one(flow: &Flow, plan: &Plan, output: SealedOutput, said: &Said) -> Result<Line, EngineError> {
     let run = &plan.header.run;
     let _permit = flow.env.limits.request().await;
-    if !flow.target.staged_exists(&output.staged).await? {
-        return match (flow.target.confirm(&output.staged).await?, said.of(&output.staged)) {
-            (Confirmation::Ours { version, .. }, _) => Ok(published(&output, version.etag.into())),
-            (Confirmation::Corrupt { detail, .. }, _) => Ok(Line::Blocked(corrupt(&output, plan, &detail))),
-            // An operator says that a consumer took it away.
-            (Confirmation::Absent | Confirmation::Foreign { .. }, Assume::Published)
-                if publishing_began(flow, plan, &output).await? =>
-            {
-                Ok(published(&output, String::new()))
-            }
-            (Confirmation::Absent | Confirmation::Foreign { .. }, _) => Ok(Line::Lost(Box::new(output))),
-        };
-    }
-    flow.ledger.begin_publishing(&output, run).await.map_err(flow.ledger_error())?;
     let precondition = match (&output.replaces, said.foreign()) {
         (_, Foreign::Replace) => Precondition::Whatever,
         (Some(version), Foreign::Keep) => Precondition::Matches(version.clone()),
         (None, Foreign::Keep) => Precondition::Absent,
     };
+    if flow.target.staged_exists(&output.staged).await? {
+        flow.ledger.begin_publishing(&output, run).await.map_err(flow.ledger_error())?;
+    } else {
+        match (flow.target.confirm(&output.staged).await?, said.of(&output.staged), &precondition) {
+            (Confirmation::Ours { version, .. }, _, Precondition::Absent) => {
+                return Ok(published(&output, version.etag.into()));
+            }
+            // A publisher that died may have exchanged it for an object that was not to be replaced, before it looked:
+            // publishing once more looks at what came out, and puts it back.
+            (Confirmation::Ours { .. }, _, Precondition::Matches(_) | Precondition::Whatever) => {}
+            (Confirmation::Corrupt { detail, .. }, _, _) => {
+                return Ok(Line::Blocked(corrupt(&output, plan, &detail)));
+            }
+            // An operator says that a consumer took it away.
+            (Confirmation::Absent | Confirmation::Foreign { .. }, Assume::Published, _)
+                if publishing_began(flow, plan, &output).await? =>
+            {
+                return Ok(published(&output, String::new()));
+            }
+            (Confirmation::Absent | Confirmation::Foreign { .. }, _, _) => return Ok(Line::Lost(Box::new(output))),
+        }
+    }
     let outcome = flow.target.publish(&output.staged, &precondition).await?;
     let confirmed = flow.target.confirm(&output.staged).await?;
     Ok(match (confirmed, outcome) {

@@ -64,14 +64,17 @@ pub(super) async fn redo(
     let mut blocked = Vec::new();
     let mut again: BTreeMap<TaskId, BTreeSet<u32>> = BTreeMap::new();
     let mut redone = false;
-    for output in lost {
+    for mut output in lost {
         match marks.get(&output.task) {
             Some(mark) if mark.generation == output.generation => {}
-            // Somebody else marked the next generation: what it names is to be sealed, and nothing staged again here.
-            Some(_) => {
+            // Somebody else marked the next generation: what it names is to be sealed, unless that is lost as well.
+            Some(mark) => {
                 redone = true;
                 flow.ledger.refresh(state).await.map_err(&wrap)?;
-                continue;
+                let Outcome::Staged { outputs, .. } = &mark.outcome else { continue };
+                let Some(staged) = outputs.get(output.output as usize) else { continue };
+                let task = &plan.tasks[output.task.0 as usize];
+                output = seal::sealed_output(task, mark.generation, output.output, staged);
             }
             None => {
                 flow.ledger.refresh(state).await.map_err(&wrap)?;

@@ -242,3 +242,34 @@ async fn what_is_no_object_is_passed_over_and_left() {
     assert!(odd.exists() && std::fs::symlink_metadata(&pipe).is_ok());
     assert_eq!(disk.read("lake/raw/a/7.jsonl"), "");
 }
+
+/// A publisher that replaced died between its exchange and its look at what came out: a foreign, newer object. Whoever
+/// takes over must not commit over it (found by the model `swap`).
+#[tokio::test]
+async fn regression_an_object_that_an_exchange_took_out_unseen_is_put_back() {
+    use baler_store::{Clock, DirectoryOptions, DirectoryStore, IdSource, Precondition, Store, SystemClock};
+    use baler_testkit::SeededIds;
+    use std::sync::Arc;
+
+    let root = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn IdSource> = Arc::new(SeededIds::new(5));
+    let path = root.path().to_path_buf();
+    let store: Arc<dyn Store> =
+        Arc::new(DirectoryStore::new("disk", path, DirectoryOptions::default(), clock, ids).unwrap());
+    let old = store.put(&baler_testkit::fixtures::key("x"), "old".into()).await.unwrap();
+    let staged = baler_testkit::fixtures::stage(&*store, "x", "a1", &["ours".into()]).await.unwrap();
+    let baler_model::StagedPlace::File { temp, .. } = &staged.place else { panic!("a directory stages files") };
+    // What the dead publisher did: took the temporary over, and exchanged it for what somebody wrote in between.
+    let own = root.path().join(format!("{temp}.pub-0123"));
+    std::fs::rename(root.path().join(temp), &own).unwrap();
+    std::fs::write(root.path().join("foreign"), "foreign").unwrap();
+    std::fs::rename(root.path().join("foreign"), own.with_extension("held")).unwrap();
+    std::fs::rename(&own, root.path().join("x")).unwrap();
+    std::fs::rename(own.with_extension("held"), &own).unwrap();
+    assert!(!store.staged_exists(&staged).await.unwrap());
+    // Publishing once more, as a run does before it commits a replacement, looks at what came out.
+    let outcome = store.publish(&staged, &Precondition::Matches(old)).await.unwrap();
+    assert!(matches!(outcome, baler_store::PublishOutcome::Replaced { found: Some(_) }), "{outcome:?}");
+    assert_eq!(std::fs::read_to_string(root.path().join("x")).unwrap(), "foreign");
+}

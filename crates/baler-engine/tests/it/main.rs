@@ -10,6 +10,7 @@ mod disk;
 mod golden;
 mod held;
 mod lifecycle;
+mod models;
 mod prop_combine;
 mod reference_defects;
 mod review;

@@ -25,8 +25,10 @@ impl Check {
         }
         let session = Session::start(global, cancel)?;
         let mut reports = Vec::new();
-        for flow in session.flows(&self.flows)? {
-            let report = match check(&flow).await {
+        let flows = session.flows(&self.flows)?;
+        session.note_missing(&flows);
+        for flow in flows {
+            let mut report = match check(&flow).await {
                 Ok(report) => report,
                 Err(error) => {
                     let error = anyhow::Error::from(error);
@@ -35,6 +37,9 @@ impl Check {
                     CheckReport { flow: flow.name().to_owned(), errors, ..CheckReport::default() }
                 }
             };
+            // Two roles of one store have the same to say.
+            report.warnings.dedup();
+            report.errors.dedup();
             reports.push(report);
         }
         match session.format {
@@ -51,7 +56,7 @@ fn print_policy(global: &Global) -> anyhow::Result<Exit> {
     let policy = iam::policy(&config);
     ui::json(&policy)?;
     if policy.is_empty() && !global.quiet {
-        eprintln!("no flow uses S3: nothing needs to be allowed");
+        ui::talk("no flow uses S3: nothing needs to be allowed\n");
     }
     Ok(Exit::Success)
 }

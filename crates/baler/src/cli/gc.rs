@@ -68,10 +68,12 @@ impl Gc {
             Format::Text => ui::out(&text(&collected, effect))?,
         }
         for path in kept {
-            eprintln!("warning: `{path}` was on its way to deletion, changed, and its key is taken again: look at it");
+            ui::talk(&format!(
+                "warning: `{path}` was on its way to deletion, changed, and its key is taken again: look at it\n"
+            ));
         }
         if effect == Effect::DryRun && !global.quiet {
-            eprintln!("nothing was removed; without `--dry-run` it is");
+            ui::talk("nothing was removed; without `--dry-run` it is\n");
         }
         Ok(Exit::Success)
     }

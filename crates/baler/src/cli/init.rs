@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use super::Global;
 use crate::exit::Exit;
 use crate::failure::UsageError;
+use crate::ui;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Init {
@@ -47,7 +48,7 @@ impl Init {
             written => written.with_context(|| format!("`{shown}` cannot be written"))?,
         }
         if !global.quiet {
-            eprint!("wrote {shown}\n{TRY_IT}");
+            ui::talk(&format!("wrote {shown}\n{TRY_IT}"));
         }
         Ok(Exit::Success)
     }

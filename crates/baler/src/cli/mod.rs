@@ -43,7 +43,7 @@ pub(crate) struct Global {
         long,
         global = true,
         value_name = "PATH",
-        default_value = "./baler.toml",
+        default_value = DEFAULT_FILE,
         help_heading = "Global options"
     )]
     pub(crate) file: PathBuf,
@@ -57,7 +57,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "TIME", value_parser = parse_time, help_heading = "Global options")]
     pub(crate) as_of: Option<Timestamp>,
     /// Send this many requests at once
-    #[arg(long, global = true, value_name = "N", default_value_t = 64, value_parser = parse_concurrency, help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "N", default_value_t = 256, value_parser = parse_concurrency, help_heading = "Global options")]
     pub(crate) concurrency: usize,
     /// Hold this much of objects in memory at most; 64MiB is the least
     #[arg(long, global = true, value_name = "SIZE", default_value = "256MiB", value_parser = parse_memory, help_heading = "Global options")]
@@ -68,6 +68,22 @@ pub(crate) struct Global {
     /// Log more (-v, -vv, -vvv); BALER_LOG says it in detail
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub(crate) verbose: u8,
+}
+
+/// The file that is read where `--file` names no other.
+const DEFAULT_FILE: &str = "./baler.toml";
+
+impl Global {
+    /// How `baler` is called for the same configuration, to be pasted into a shell: `baler`, or `baler -f PATH`.
+    pub(crate) fn command(&self) -> String {
+        let file = self.file.display().to_string();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%".contains(c);
+        match file.as_str() {
+            DEFAULT_FILE => "baler".to_owned(),
+            file if file.chars().all(plain) => format!("baler -f {file}"),
+            file => format!("baler -f '{}'", file.replace('\'', "'\\''")),
+        }
+    }
 }
 
 /// How answers are printed.
@@ -214,6 +230,14 @@ mod tests {
     #[test]
     fn flags_and_verbs_do_not_contradict_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_to_do_next_names_the_file_that_was_read() {
+        let command = |args: &[&str]| Cli::parse_from(args).global.command();
+        assert_eq!(command(&["baler", "run"]), "baler");
+        assert_eq!(command(&["baler", "-f", "/etc/etl.toml", "run"]), "baler -f /etc/etl.toml");
+        assert_eq!(command(&["baler", "-f", "it's here.toml", "run"]), r"baler -f 'it'\''s here.toml'");
     }
 
     #[test]

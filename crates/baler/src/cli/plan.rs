@@ -76,6 +76,7 @@ impl Plan {
         if let Some(key) = &self.explain {
             return explain_key(&session, &flows, key).await;
         }
+        session.note_missing(&flows);
         let mut plans = Vec::new();
         for flow in &flows {
             plans.push(plan_flow(&session, flow).await?);

@@ -60,6 +60,7 @@ impl Retry {
             },
             // Who asks for it by name means it: joining is safe.
             rival: Rival::Join,
+            ..DriveOptions::default()
         };
         let report = engine::retry(&flow, &run, options).await?;
         let exit = report::exit(&report);
@@ -68,7 +69,7 @@ impl Retry {
             Format::Json => ui::json(&told[0].report)?,
             Format::Text => ui::out(&report::summary(&told))?,
         }
-        eprint!("{}", if global.quiet { report::failures(&told) } else { report::talk(&told) });
+        ui::talk(&if global.quiet { report::failures(&told) } else { report::talk(&told, &global.command()) });
         Ok(exit)
     }
 }

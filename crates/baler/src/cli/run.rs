@@ -22,7 +22,9 @@ impl Run {
         let session = Session::start(global, cancel)?;
         let mut told: Vec<Told> = Vec::new();
         let mut exit = Exit::Success;
-        for flow in session.flows(&self.flows)? {
+        let flows = session.flows(&self.flows)?;
+        session.note_missing(&flows);
+        for flow in flows {
             if cancel.is_cancelled() {
                 break;
             }
@@ -62,8 +64,7 @@ impl Run {
         if session.format == Format::Text {
             ui::out(&report::summary(&told))?;
         }
-        let talk = report::talk(&told);
-        eprint!("{}", if global.quiet { report::failures(&told) } else { talk });
+        ui::talk(&if global.quiet { report::failures(&told) } else { report::talk(&told, &global.command()) });
         Ok(exit)
     }
 }

@@ -25,17 +25,19 @@ impl Verify {
             Format::Text => ui::out(&text(&report))?,
         }
         for problem in &report.problems {
-            eprintln!("error: {problem}");
+            ui::talk(&format!("error: {problem}\n"));
         }
         for output in &report.outputs {
             if let Some(problem) = &output.problem {
-                eprintln!("error: `{}`: {problem}", output.key);
+                ui::talk(&format!("error: `{}`: {problem}\n", output.key));
             }
         }
         match report.proven {
             true => Ok(Exit::Success),
             false => {
-                eprintln!("hint: `baler show {run}` tells how the outputs came about and where their sources are");
+                ui::talk(&format!(
+                    "hint: `baler show {run}` tells how the outputs came about and where their sources are\n"
+                ));
                 Ok(Exit::Failed)
             }
         }

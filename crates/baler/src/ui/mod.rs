@@ -20,6 +20,13 @@ pub(crate) fn out(text: &str) -> io::Result<()> {
     }
 }
 
+/// Writes talk to stderr: errors, hints, notes. Talk that nobody can read (a full disk behind a log file) is no reason to
+/// stop what is being done.
+pub(crate) fn talk(text: &str) {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()).unwrap_or_default();
+}
+
 /// Writes one JSON document to stdout, over several lines.
 pub(crate) fn json(document: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(document)?;

@@ -129,38 +129,75 @@ fn outputs(report: &RunReport) -> String {
     text
 }
 
-/// Everything that goes to stderr about some runs: failures with hints, then what to do next.
-pub(crate) fn talk(told: &[Told]) -> String {
-    failures(told) + &next_steps(told)
+/// Everything that goes to stderr about some runs: failures with hints, then what to do next. `baler` is how the program
+/// is called for this configuration.
+pub(crate) fn talk(told: &[Told], baler: &str) -> String {
+    failures(told) + &next_steps(told, baler)
 }
 
 /// Failures with their hints: what even `--quiet` shows.
 pub(crate) fn failures(told: &[Told]) -> String {
-    let reports = told.iter().map(|t| &t.report);
-    reports.flat_map(|r| r.failures.iter().map(|failure| failed(r.flow.as_str(), failure))).collect()
+    told.iter().map(|told| failed(told.report.flow.as_str(), &told.report.failures)).collect()
 }
 
-/// `error: …`, then `hint: …`.
-pub(crate) fn failed(flow: &str, failure: &FailureReport) -> String {
-    let mut text = format!("error: {flow}: {}\n", failure.error);
-    if let Some(hint) = &failure.hint {
-        text.push_str(&format!("hint: {hint}\n"));
+/// `error: …` for every failure, then `hint: …`; failures that share a hint stand together, and the first few are shown.
+pub(crate) fn failed(flow: &str, failures: &[FailureReport]) -> String {
+    let mut text = String::new();
+    for alike in failures.chunk_by(|a, b| a.hint == b.hint) {
+        for failure in alike.iter().take(SHOWN) {
+            text.push_str(&format!("error: {flow}: {}\n", failure.error));
+        }
+        if alike.len() > SHOWN {
+            let more = quantity::things((alike.len() - SHOWN) as u64, "failure");
+            text.push_str(&format!("error: {flow}: … and {more} more of this kind\n"));
+        }
+        if let Some(hint) = &alike[0].hint {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
     }
     text
 }
 
-fn next_steps(told: &[Told]) -> String {
+fn next_steps(told: &[Told], baler: &str) -> String {
     let mut text = String::new();
     for report in told.iter().map(|t| &t.report) {
         let Some(run) = &report.run else { continue };
         text.push_str(&match report.status {
             Status::Committed => {
-                format!("next: `baler verify {run}` proves it again, `baler show {run}` tells how to undo it\n")
+                format!("next: `{baler} verify {run}` proves it again, `{baler} show {run}` tells how to undo it\n")
             }
-            Status::Failed => format!("next: `baler show {run}` tells what happened; `baler run` plans it again\n"),
-            Status::Blocked => format!("next: `baler show {run}` tells what happened; it waits for you, as hinted\n"),
+            Status::Failed => format!("next: `{baler} show {run}` tells what happened; `{baler} run` plans it again\n"),
+            Status::Blocked => format!("next: `{baler} show {run}` tells what happened; it waits for you, as hinted\n"),
             Status::Interrupted | Status::Contended | Status::Aborted | Status::Nothing => String::new(),
         });
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_that_share_a_hint_get_it_once_and_the_rest_is_counted() {
+        let failure = |n: usize, hint: &str| FailureReport {
+            group: format!("out/{n}"),
+            error: format!("`out/{n}` exists"),
+            hint: Some(hint.into()),
+        };
+        let mut failures: Vec<FailureReport> = (0..SHOWN + 2).map(|n| failure(n, "move it")).collect();
+        failures.push(failure(99, "mend it"));
+        let text = failed("f", &failures);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), SHOWN + 1 + 1 + 2, "{text}");
+        assert_eq!(
+            lines[SHOWN..],
+            [
+                "error: f: … and 2 failures more of this kind",
+                "hint: move it",
+                "error: f: `out/99` exists",
+                "hint: mend it",
+            ]
+        );
+    }
 }

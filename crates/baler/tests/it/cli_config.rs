@@ -9,6 +9,27 @@ fn unknown_keys_are_shown_with_their_place_and_a_guess() {
 }
 
 #[test]
+fn a_misspelt_key_is_not_called_a_missing_one() {
+    let bench = Bench::new(&ORDERS.replace("from = ", "form = "));
+    let done = bench.baler(&["plan"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(done.stderr.contains("unknown key `form`") && done.stderr.contains("did you mean `from`?"), "{done:?}");
+}
+
+#[test]
+fn a_value_of_the_wrong_form_gets_a_hint_in_words_of_the_file() {
+    for (line, words) in [
+        ("where = \"day < today\"", "hint: write it in brackets"),
+        ("batch = { settle = 15 }", "hint: write it in quotes"),
+        ("batch = { max_objects = \"x\" }", "expected a whole number"),
+    ] {
+        let done = Bench::orders(line).baler(&["plan"]);
+        assert_eq!(done.code, 2, "{done:?}");
+        assert!(done.stderr.contains(words), "{line}: {done:?}");
+    }
+}
+
+#[test]
 fn a_missing_file_a_missing_flow_and_a_missing_run_are_usage_errors() {
     let bench = Bench::empty();
     assert_shown!("no_file", bench.baler(&["run"]));

@@ -149,6 +149,21 @@ fn a_delay_keeps_sources_and_says_until_when() {
 }
 
 #[test]
+fn runs_whose_sources_wait_are_told_once_with_their_failures() {
+    let bench = Bench::orders("check = \"decode\"\nsources = { after_commit = \"delete\", delay = \"7d\" }");
+    bench.fill();
+    bench.write("data/in/2026-01-02/10.jsonl", "{\"id\":4");
+    assert_eq!(bench.baler(&["run"]).code, 1);
+    bench.write("data/in/2026-01-02/10.jsonl", "{\"id\":4}\n");
+    let (code, reports) = bench.run_json(&[]);
+    assert_eq!((code, reports.len(), reports[0]["status"].as_str()), (0, 1, Some("committed")), "{reports:?}");
+    let (code, reports) = bench.run_json(&[]);
+    assert_eq!((code, reports.len(), reports[0]["status"].as_str()), (0, 1, Some("nothing")), "{reports:?}");
+    let notes = reports[0]["notes"].to_string();
+    assert_eq!(notes.matches("as `sources.delay` says").count(), 2, "{notes}");
+}
+
+#[test]
 fn a_damaged_input_fails_its_group_and_no_other() {
     let bench = Bench::orders("check = \"decode\"");
     bench.fill();
