@@ -6,7 +6,10 @@
 //! off, the checker must find what the rule is there to prevent, or the model would prove nothing.
 
 mod checker;
+mod groups;
 mod log;
 mod open;
 mod real;
+mod run;
 mod swap;
+mod task;
