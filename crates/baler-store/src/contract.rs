@@ -242,6 +242,27 @@ pub enum Proof {
     StampAndSize,
 }
 
+/// What became of giving staged bytes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AbortOutcome {
+    /// They were there and are gone by this call: they were never visible and never will be.
+    GivenUp,
+    /// They were not there: lost, given up before (be it by an earlier try of this call whose reply was lost), or
+    /// published.
+    Gone,
+}
+
+impl AbortOutcome {
+    /// Of two tries, by whom and under what name ever.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match self {
+            Self::GivenUp => Self::GivenUp,
+            Self::Gone => other,
+        }
+    }
+}
+
 /// What became of a conditional delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeleteOutcome {
@@ -377,8 +398,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// entry durable. Cost: one HEAD; a whole GET when nothing stronger is at hand.
     async fn confirm(&self, staged: &Staged) -> Result<Confirmation>;
 
-    /// Gives staged bytes up; nothing there is fine. Cost: one DELETE.
-    async fn abort_staged(&self, staged: &Staged) -> Result<()>;
+    /// Gives staged bytes up; nothing there is fine. Durable on return. Cost: one DELETE.
+    async fn abort_staged(&self, staged: &Staged) -> Result<AbortOutcome>;
 
     /// Lists staged uploads at keys with this prefix. Cost: one LIST per 1,000.
     async fn list_staged(&self, prefix: &str) -> Result<Vec<StagedListing>>;

@@ -16,9 +16,9 @@ pub mod s3;
 
 pub use clock::{Clock, IdSource, SystemClock, SystemIds};
 pub use contract::{
-    Appended, Appender, ByteRange, Confirmation, CopySource, DeleteOutcome, Get, Head, LifecycleRule, ListRequest,
-    OutputAttributes, Page, PartLimits, Precondition, Proof, PublishOutcome, PutOutcome, Result, StagedListing,
-    StagedWriter, Store, StoreInfo, StoreKind,
+    AbortOutcome, Appended, Appender, ByteRange, Confirmation, CopySource, DeleteOutcome, Get, Head, LifecycleRule,
+    ListRequest, OutputAttributes, Page, PartLimits, Precondition, Proof, PublishOutcome, PutOutcome, Result,
+    StagedListing, StagedWriter, Store, StoreInfo, StoreKind,
 };
 pub use crc::Crc64;
 pub use directory::{DirectoryOptions, DirectoryStore, SweptTrash};

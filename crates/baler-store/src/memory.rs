@@ -19,8 +19,8 @@ use md5::{Digest, Md5};
 use parking_lot::Mutex;
 
 use crate::{
-    ByteRange, Clock, Confirmation, CopySource, Crc64, DeleteOutcome, Get, Head, IdSource, ListRequest, Meter,
-    OutputAttributes, Page, PartLimits, Precondition, Proof, PublishOutcome, PutOutcome, Result, StagedListing,
+    AbortOutcome, ByteRange, Clock, Confirmation, CopySource, Crc64, DeleteOutcome, Get, Head, IdSource, ListRequest,
+    Meter, OutputAttributes, Page, PartLimits, Precondition, Proof, PublishOutcome, PutOutcome, Result, StagedListing,
     StagedWriter, Store, StoreError, StoreInfo, StoreKind,
 };
 
@@ -377,11 +377,13 @@ impl Store for MemoryStore {
         Ok(if same { Confirmation::Ours { version, proof } } else { Confirmation::Corrupt { version, detail } })
     }
 
-    async fn abort_staged(&self, staged: &Staged) -> Result<()> {
+    async fn abort_staged(&self, staged: &Staged) -> Result<AbortOutcome> {
         Meter::add(&self.shared.meter.delete, 1);
         let (upload_id, _) = self.shared.upload_of(staged)?;
-        self.shared.bucket(|bucket| bucket.uploads.remove(upload_id));
-        Ok(())
+        Ok(match self.shared.bucket(|bucket| bucket.uploads.remove(upload_id)) {
+            Some(_) => AbortOutcome::GivenUp,
+            None => AbortOutcome::Gone,
+        })
     }
 
     async fn list_staged(&self, prefix: &str) -> Result<Vec<StagedListing>> {

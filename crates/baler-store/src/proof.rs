@@ -296,7 +296,7 @@ impl Proof<'_> {
             Ok(PublishOutcome::Occupied | PublishOutcome::Replaced { .. } | PublishOutcome::StagedGone) => {}
             Err(e) => self.unable(e, slot)?,
         }
-        self.store.abort_staged(&late).await
+        self.give_up(&[late]).await
     }
 
     async fn race_deletes(

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baler_model::{Key, ObjectVersion, Staged, Stamp, WriteId};
 use baler_store::{
-    Appender, ByteRange, Confirmation, CopySource, DeleteOutcome, Get, Head, LifecycleRule, ListRequest, Meter,
-    OutputAttributes, Page, Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter, Store,
-    StoreError, StoreInfo,
+    AbortOutcome, Appender, ByteRange, Confirmation, CopySource, DeleteOutcome, Get, Head, LifecycleRule, ListRequest,
+    Meter, OutputAttributes, Page, Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter,
+    Store, StoreError, StoreInfo,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -306,7 +306,7 @@ impl Store for FaultStore {
         self.control.run(Method::Confirm, staged.key.as_str(), self.inner.confirm(staged)).await
     }
 
-    async fn abort_staged(&self, staged: &Staged) -> Result<()> {
+    async fn abort_staged(&self, staged: &Staged) -> Result<AbortOutcome> {
         self.control.run(Method::AbortStaged, staged.key.as_str(), self.inner.abort_staged(staged)).await
     }
 

@@ -195,6 +195,24 @@ pub fn may_publish(status: RunStatus) -> bool {
     }
 }
 
+/// What was seen of an output that a withdrawal takes back, in the order in which it must be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenBack {
+    /// It was still staged, and by our call it is not: nobody ever saw it.
+    pub given_up: bool,
+    /// It was visible, and by our call it is not.
+    pub deleted: bool,
+    /// `pub/…` of this output exists, read last.
+    pub publishing_began: bool,
+    /// What an operator says of it.
+    pub assume: Assume,
+}
+
+/// Whether nobody can have an output of a withdrawn run, so that its claims may be freed (protocol section 6).
+pub fn was_taken_back(seen: TakenBack) -> bool {
+    seen.given_up || seen.deleted || !seen.publishing_began || seen.assume == Assume::Lost
+}
+
 /// What was seen of an output whose upload is gone, in the order in which it must be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LostUpload {

@@ -169,7 +169,12 @@ async fn steps(
                 publish::Publishing::Moved => {}
                 publish::Publishing::Blocked(failures) => return Ok(Ending::Blocked(failures)),
             },
-            RunStatus::Withdrawing => operator::finish_withdrawal(flow, state, plan).await?,
+            RunStatus::Withdrawing => match operator::finish_withdrawal(flow, state, plan, said).await? {
+                operator::Withdrawing::Done => {}
+                operator::Withdrawing::Blocked(keys) => {
+                    return Ok(Ending::Blocked(operator::may_be_taken(run, &keys)));
+                }
+            },
             RunStatus::Committed => match dispose::dispose(flow, state, plan).await? {
                 dispose::Disposing::Moved => {}
                 dispose::Disposing::Later => return Ok(Ending::Rest),

@@ -1,12 +1,15 @@
 //! What an operator can do to a run: abort it, or take a sealed one back.
 
-use baler_model::RunId;
-use baler_model::ledger::Event;
+use baler_model::ledger::{Event, SealedOutput};
+use baler_model::{Key, RunId};
+use baler_store::AbortOutcome;
 
-use super::{execute, known_run, redo};
+use super::{DriveOptions, Said, execute, known_run, redo};
 use crate::error::EngineError;
 use crate::flow::Flow;
+use crate::ledger::decide::{Assume, TakenBack, was_taken_back};
 use crate::ledger::{Appended, LedgerState, Marks, Plan, RunStatus};
+use crate::report::FailureReport;
 
 /// Whether outputs that may be visible already are taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +17,10 @@ pub enum Withdraw {
     /// Only a run that is not sealed is aborted.
     No,
     /// A sealed run is taken back: its outputs are deleted where they are still its own.
-    Yes,
+    Yes {
+        /// What is said of outputs that are neither staged nor there.
+        assume: Assume,
+    },
 }
 
 /// Aborts a run: its claims are free afterwards, nothing of it is visible.
@@ -24,16 +30,23 @@ pub enum Withdraw {
 pub async fn abort(flow: &Flow, state: &mut LedgerState, run: &RunId, withdraw: Withdraw) -> Result<(), EngineError> {
     let wrap = flow.ledger_error();
     flow.ledger.refresh(state).await.map_err(&wrap)?;
+    let plan = flow.ledger.read_plan(known_run(flow, state, run)?).await.map_err(&wrap)?;
+    let said = match withdraw {
+        Withdraw::Yes { assume } => {
+            let options = DriveOptions { assume, ..DriveOptions::default() };
+            Said::now(flow, known_run(flow, state, run)?, &plan, &options).await?
+        }
+        Withdraw::No => Said::default(),
+    };
     loop {
         let known = known_run(flow, state, run)?.clone();
-        let plan = flow.ledger.read_plan(&known).await.map_err(&wrap)?;
         let is_moved = super::check_stores(flow, &plan).is_err();
         let event = match (known.status, withdraw) {
             // Nothing of it is visible anywhere: a store that is gone keeps nobody from ending it.
             (RunStatus::Opened, _) => Event::Aborted { run: run.clone(), reason: "asked by an operator".into() },
-            (RunStatus::Sealed, Withdraw::Yes) => {
+            (RunStatus::Sealed, Withdraw::Yes { .. }) => {
                 super::check_stores(flow, &plan)?;
-                may_withdraw(flow, &plan, &known).await?;
+                may_withdraw(flow, &plan, &known, &said).await?;
                 Event::Withdrawing { run: run.clone() }
             }
             (RunStatus::Sealed, Withdraw::No) => {
@@ -42,7 +55,7 @@ pub async fn abort(flow: &Flow, state: &mut LedgerState, run: &RunId, withdraw: 
             }
             (RunStatus::Withdrawing, _) => {
                 super::check_stores(flow, &plan)?;
-                return finish_withdrawal(flow, state, &plan).await;
+                return withdraw_to_the_end(flow, state, &plan, &said).await;
             }
             (RunStatus::Committed | RunStatus::Disposed, _) => {
                 let hint = "its outputs can be deleted like any object; its sources stay consumed".into();
@@ -58,23 +71,23 @@ pub async fn abort(flow: &Flow, state: &mut LedgerState, run: &RunId, withdraw: 
                 execute::abort_groups(flow, &plan, &marks, |_| true).await;
                 return super::manifest::clear_running(flow, &plan).await;
             }
-            Appended::Ours(_) => return finish_withdrawal(flow, state, &plan).await,
+            Appended::Ours(_) => return withdraw_to_the_end(flow, state, &plan, &said).await,
             Appended::Lost => {}
         }
     }
 }
 
 /// Refuses where taking back could lose data: after a replacement, or where an output may have been consumed.
-async fn may_withdraw(flow: &Flow, plan: &Plan, known: &crate::ledger::RunState) -> Result<(), EngineError> {
-    let wrap = flow.ledger_error();
+async fn may_withdraw(
+    flow: &Flow,
+    plan: &Plan,
+    known: &crate::ledger::RunState,
+    said: &Said,
+) -> Result<(), EngineError> {
     let run = &plan.header.run;
-    let Some(sha) = &known.seal else { return Ok(()) };
-    let sealed = flow.ledger.read_seal(run, sha).await.map_err(&wrap)?;
-    for output in &sealed.outputs {
+    for output in sealed_outputs(flow, run, known).await? {
         let key = &output.staged.key;
-        let began =
-            flow.ledger.publishing_began(run, output.task, output.generation, output.output).await.map_err(&wrap)?;
-        if !began {
+        if !publishing_began(flow, run, &output).await? {
             continue;
         }
         if output.replaces.is_some() {
@@ -86,27 +99,97 @@ async fn may_withdraw(flow: &Flow, plan: &Plan, known: &crate::ledger::RunState)
             flow.target.confirm(&output.staged).await?,
             baler_store::Confirmation::Ours { .. } | baler_store::Confirmation::Corrupt { .. }
         );
-        if !staged && !published {
-            let hint = format!("a consumer may have it: `baler retry {run} --assume published` finishes the run");
+        if !staged && !published && said.of(&output.staged) != Assume::Lost {
+            let hint = format!(
+                "if a consumer took it, `baler retry {run} --assume published` finishes the run; if it never appeared, \
+                 `baler abort {run} --withdraw --assume lost`"
+            );
             return Err(wrong(run, format!("may have published `{key}`, which is gone"), hint));
         }
     }
     Ok(())
 }
 
+/// How a withdrawal ended.
+pub(super) enum Withdrawing {
+    /// The run is aborted.
+    Done,
+    /// Outputs that somebody may have taken away while they were being taken back: claims stay held.
+    Blocked(Vec<Key>),
+}
+
+async fn withdraw_to_the_end(
+    flow: &Flow,
+    state: &mut LedgerState,
+    plan: &Plan,
+    said: &Said,
+) -> Result<(), EngineError> {
+    let run = &plan.header.run;
+    match finish_withdrawal(flow, state, plan, said).await? {
+        Withdrawing::Done => Ok(()),
+        Withdrawing::Blocked(keys) => {
+            let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+            let detail = format!("is being taken back, and somebody may have taken {} away meanwhile", keys.join(", "));
+            Err(wrong(run, detail, taken_hint(run)))
+        }
+    }
+}
+
+/// What `drive` reports of outputs that somebody may have taken while they were being taken back.
+pub(super) fn may_be_taken(run: &RunId, keys: &[Key]) -> Vec<FailureReport> {
+    let failure = |key: &Key| FailureReport {
+        group: key.to_string(),
+        error: format!(
+            "`{key}` was being taken back, and is neither staged nor visible: somebody may have taken it away"
+        ),
+        hint: Some(taken_hint(run)),
+    };
+    keys.iter().map(failure).collect()
+}
+
+fn taken_hint(run: &RunId) -> String {
+    format!(
+        "if nobody took it, `baler abort {run} --withdraw --assume lost` ends the run; if somebody did, its sources stay \
+         held, so that no record is delivered twice"
+    )
+}
+
 /// Aborts all uploads, deletes own outputs, appends `Aborted`.
-pub(super) async fn finish_withdrawal(flow: &Flow, state: &mut LedgerState, plan: &Plan) -> Result<(), EngineError> {
+///
+/// A consumer may take an output away at any time before. Claims are freed only when each output of the seal was given up
+/// while it was still staged, or deleted by us, or never began to be published, or is said to be lost
+/// ([`was_taken_back`]). A crash between giving up and `Aborted` leaves the same question, for an operator.
+pub(super) async fn finish_withdrawal(
+    flow: &Flow,
+    state: &mut LedgerState,
+    plan: &Plan,
+    said: &Said,
+) -> Result<Withdrawing, EngineError> {
     let wrap = flow.ledger_error();
     let run = &plan.header.run;
     let known = known_run(flow, state, run)?.clone();
+    let mut unclear = Vec::new();
+    for output in sealed_outputs(flow, run, &known).await? {
+        // In this order: what is given up first cannot appear behind our back.
+        let given_up = flow.target.abort_staged(&output.staged).await? == AbortOutcome::GivenUp;
+        let seen = TakenBack {
+            given_up,
+            deleted: !given_up && redo::delete_own(flow, &output.staged).await?,
+            publishing_began: publishing_began(flow, run, &output).await?,
+            assume: said.of(&output.staged),
+        };
+        if !was_taken_back(seen) {
+            unclear.push(output.staged.key);
+        }
+    }
     // Marks of every generation were staged by this run; a late publisher can only complete what still exists.
     let marks = flow.ledger.read_marks(run, Marks::new()).await.map_err(&wrap)?;
     execute::abort_groups(flow, plan, &marks, |_| true).await;
-    if let Some(sha) = &known.seal {
-        let sealed = flow.ledger.read_seal(run, sha).await.map_err(&wrap)?;
-        for output in &sealed.outputs {
-            flow.target.abort_staged(&output.staged).await?;
-            redo::delete_own(flow, &output.staged).await?;
+    if !unclear.is_empty() {
+        flow.ledger.refresh(state).await.map_err(&wrap)?;
+        // Another who took it back may have seen more, and ended it.
+        if known_run(flow, state, run)?.status == RunStatus::Withdrawing {
+            return Ok(Withdrawing::Blocked(unclear));
         }
     }
     while known_run(flow, state, run)?.status == RunStatus::Withdrawing {
@@ -115,7 +198,23 @@ pub(super) async fn finish_withdrawal(flow: &Flow, state: &mut LedgerState, plan
             Appended::Ours(_) | Appended::Lost => {}
         }
     }
-    super::manifest::clear_running(flow, plan).await
+    super::manifest::clear_running(flow, plan).await?;
+    Ok(Withdrawing::Done)
+}
+
+/// The lines of a run's last seal.
+async fn sealed_outputs(
+    flow: &Flow,
+    run: &RunId,
+    known: &crate::ledger::RunState,
+) -> Result<Vec<SealedOutput>, EngineError> {
+    let Some(sha) = &known.seal else { return Ok(Vec::new()) };
+    Ok(flow.ledger.read_seal(run, sha).await.map_err(flow.ledger_error())?.outputs)
+}
+
+async fn publishing_began(flow: &Flow, run: &RunId, output: &SealedOutput) -> Result<bool, EngineError> {
+    let began = flow.ledger.publishing_began(run, output.task, output.generation, output.output).await;
+    began.map_err(flow.ledger_error())
 }
 
 fn wrong(run: &RunId, detail: impl Into<String>, hint: String) -> EngineError {

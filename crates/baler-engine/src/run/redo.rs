@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baler_model::ledger::{GroupId, Mark, Outcome, SealedOutput, Task};
 use baler_model::{AttemptId, Kind, Staged, Stamp, TaskId};
-use baler_store::{Confirmation, DeleteOutcome};
+use baler_store::{AbortOutcome, Confirmation, DeleteOutcome};
 
 use super::{Said, execute, known_run, seal};
 use crate::error::{EngineError, TaskError};
@@ -160,6 +160,10 @@ async fn stage_again(
         marks.insert(task.task, execute::mark(flow, next, &[beside]).await?);
         return Ok(None);
     }
+    let lost = &match freeze(flow, plan, task, mark, before, lost, said).await? {
+        Ok(lost) => lost,
+        Err(failure) => return Ok(Some(*failure)),
+    };
     let (attempt, done) = match execute::attempts(flow, plan, task).await? {
         execute::Tried::Done(attempt, done) => (attempt, done),
         execute::Tried::Failed(attempt, error) => {
@@ -177,7 +181,7 @@ async fn stage_again(
         if lost.contains(&number) {
             outputs.push(new);
         } else {
-            flow.target.abort_staged(&new).await?;
+            let _ours = flow.target.abort_staged(&new).await?;
             outputs.push(old.clone());
         }
     }
@@ -185,6 +189,44 @@ async fn stage_again(
     let next = execute::new_mark(flow, plan, task, generation, &attempt, outcome);
     marks.insert(task.task, execute::mark(flow, next, &staged).await?);
     Ok(None)
+}
+
+/// The outputs of a task that have to be staged again, when those in `lost` have.
+///
+/// The next mark repeats an output only when it is published: an upload that it named could still be aborted by a slow
+/// worker that finds the sources gone, on the word of the mark before. So what is still staged is given up and staged anew.
+async fn freeze(
+    flow: &Flow,
+    plan: &Plan,
+    task: &Task,
+    mark: &Mark,
+    before: &[Staged],
+    lost: &BTreeSet<u32>,
+    said: &Said,
+) -> Result<Result<BTreeSet<u32>, Box<FailureReport>>, EngineError> {
+    let run = &plan.header.run;
+    let mut all = lost.clone();
+    for (number, staged) in (0u32..).zip(before).filter(|(number, _)| !lost.contains(number)) {
+        if flow.target.abort_staged(staged).await? == AbortOutcome::GivenUp {
+            all.insert(number);
+            continue;
+        }
+        if matches!(flow.target.confirm(staged).await?, Confirmation::Ours { .. }) {
+            continue;
+        }
+        let began = flow.ledger.publishing_began(run, task.task, mark.generation, number).await;
+        match (began.map_err(flow.ledger_error())?, said.of(staged)) {
+            (false, _) | (true, Assume::Lost) => {
+                all.insert(number);
+            }
+            (true, Assume::Published) => {}
+            (true, Assume::Nothing) => {
+                let output = seal::sealed_output(task, mark.generation, number, staged);
+                return Ok(Err(Box::new(lost_or_consumed(&output, plan))));
+            }
+        }
+    }
+    Ok(Ok(all))
 }
 
 /// After a seal, a group whose upload is lost and whose source is gone too.
@@ -210,13 +252,13 @@ async fn give_up_sealed(
     }
     let failure = error.failure;
     for staged in outputs {
-        flow.target.abort_staged(staged).await?;
+        let _late_or_not = flow.target.abort_staged(staged).await?;
     }
     let said_lost = outputs.first().is_some_and(|output| said.of(output) == Assume::Lost);
     for (number, staged) in (0u32..).zip(outputs) {
         if number > 0 && said_lost {
             // It tells of an output that will never be there.
-            delete_own(flow, staged).await?;
+            let _was_there = delete_own(flow, staged).await?;
             continue;
         }
         let ours = matches!(flow.target.confirm(staged).await?, Confirmation::Ours { .. });
@@ -261,14 +303,15 @@ fn retry_hint(plan: &Plan) -> String {
     )
 }
 
-/// Deletes one of our own published outputs, only if it is still ours.
-pub(super) async fn delete_own(flow: &Flow, staged: &Staged) -> Result<(), EngineError> {
+/// Deletes one of our own published outputs, only if it is still ours. Whether it was there and is gone by this call.
+pub(super) async fn delete_own(flow: &Flow, staged: &Staged) -> Result<bool, EngineError> {
     match flow.target.confirm(staged).await? {
         Confirmation::Ours { version, .. } | Confirmation::Corrupt { version, .. } => {
             match flow.target.delete_if(&staged.key, &version).await? {
-                DeleteOutcome::Deleted | DeleteOutcome::Absent | DeleteOutcome::Changed { .. } => Ok(()),
+                DeleteOutcome::Deleted => Ok(true),
+                DeleteOutcome::Absent | DeleteOutcome::Changed { .. } => Ok(false),
             }
         }
-        Confirmation::Foreign { .. } | Confirmation::Absent => Ok(()),
+        Confirmation::Foreign { .. } | Confirmation::Absent => Ok(false),
     }
 }

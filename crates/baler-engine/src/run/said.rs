@@ -17,7 +17,7 @@ use crate::ledger::decide::Assume;
 use crate::ledger::{Marks, Plan, RunState};
 
 /// What is said while a run is driven.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Said {
     assume: Assume,
     of: BTreeSet<(Key, AttemptId)>,

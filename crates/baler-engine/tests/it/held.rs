@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use baler_model::{Key, ObjectVersion, Staged, Stamp, WriteId};
 use baler_store::{
-    ByteRange, Confirmation, DeleteOutcome, Get, Head, ListRequest, Meter, OutputAttributes, Page, Precondition,
-    PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter, Store, StoreInfo,
+    AbortOutcome, ByteRange, Confirmation, DeleteOutcome, Get, Head, ListRequest, Meter, OutputAttributes, Page,
+    Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter, Store, StoreInfo,
 };
 use baler_testkit::fixtures;
 use bytes::Bytes;
@@ -129,7 +129,7 @@ impl Store for HeldStore {
         self.inner.confirm(staged).await
     }
 
-    async fn abort_staged(&self, staged: &Staged) -> Result<()> {
+    async fn abort_staged(&self, staged: &Staged) -> Result<AbortOutcome> {
         self.inner.abort_staged(staged).await
     }
 

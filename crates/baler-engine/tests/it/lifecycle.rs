@@ -169,7 +169,7 @@ async fn a_blocked_run_can_be_withdrawn_and_leaves_nothing_of_its_own() {
     let (flow, mut state) = (process.flow(), process.state().await);
     let refused = abort(&flow, &mut state, &run, Withdraw::No).await.unwrap_err();
     assert!(refused.to_string().contains("is sealed"), "{refused}");
-    abort(&flow, &mut state, &run, Withdraw::Yes).await.unwrap();
+    abort(&flow, &mut state, &run, Withdraw::Yes { assume: Assume::Nothing }).await.unwrap();
     assert_eq!(process.state().await.run(&run).unwrap().status, RunStatus::Aborted);
     let daily = world.read("daily/").await;
     assert_eq!(daily.into_iter().collect::<Vec<_>>(), [("daily/a.jsonl".into(), "foreign".into())]);

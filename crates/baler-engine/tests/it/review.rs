@@ -9,7 +9,7 @@ use baler_engine::ledger::RunStatus;
 use baler_engine::ledger::decide::{Assume, Reach, reach};
 use baler_engine::report::{RunReport, Status};
 use baler_engine::run::{DriveOptions, Rival, Withdraw, abort};
-use baler_engine::{Flow, engine};
+use baler_engine::{EngineError, Flow, engine};
 use baler_model::LogSeq;
 use baler_store::{MemoryStore, Store};
 use baler_testkit::fault::{Hook, Method, Verdict};
@@ -195,6 +195,34 @@ async fn an_output_that_was_published_is_not_forgotten_when_another_of_its_task_
     let run = report.run.unwrap();
     let done = engine::retry(&world.process(&config, None).flow(), &run, assumed).await.unwrap();
     assert_eq!(done.status, Status::Committed, "{done:#?}");
+}
+
+/// A slow worker that finds the sources gone aborts what the first mark names: the next mark must name none of it.
+#[tokio::test(start_paused = true)]
+async fn a_mark_made_again_names_no_upload_of_the_one_before() {
+    let config = format!("{FLOW}redshift_manifest = true\n");
+    let world = filled(&["a"]).await;
+    let lake = world.lake.clone();
+    let hook = at(Method::StagedExists, "daily/a.jsonl", 1, move || {
+        let lake = lake.clone();
+        Box::pin(async move {
+            expire(&lake, "daily/a.jsonl").await;
+            Verdict::Proceed
+        })
+    });
+    let process = world.process(&config, Some(hook));
+    assert_eq!(process.run_one().await.status, Status::Committed);
+    let run = process.state().await.runs()[0].run.clone();
+    let attempts = |generation: u32| {
+        let mark = world.lake.peek(&format!("_baler/f/runs/{run}/mark/0/0.{generation}.json")).expect("it was marked");
+        let mark: serde_json::Value = serde_json::from_slice(&mark).unwrap();
+        let outputs = mark["outcome"]["outputs"].as_array().unwrap_or_else(|| panic!("{mark:#}")).clone();
+        outputs.iter().map(|output| output["stamp"]["attempt"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (before, after) = (attempts(0), attempts(1));
+    assert_eq!((before.len(), after.len()), (2, 2));
+    assert!(after.iter().all(|attempt| !before.contains(attempt)), "{before:?} {after:?}");
+    assert!(world.lake.upload_ids().is_empty(), "and nothing of it is left behind");
 }
 
 #[tokio::test(start_paused = true)]
@@ -687,7 +715,8 @@ async fn a_run_whose_output_a_consumer_may_have_cannot_be_withdrawn() {
     assert_eq!(report.status, Status::Blocked, "{report:#?}");
     let operator = world.process(FLOW, None);
     let (flow, mut state) = (operator.flow(), operator.state().await);
-    let refused = abort(&flow, &mut state, &report.run.unwrap(), Withdraw::Yes).await.unwrap_err();
+    let refused =
+        abort(&flow, &mut state, &report.run.unwrap(), Withdraw::Yes { assume: Assume::Nothing }).await.unwrap_err();
     assert!(refused.to_string().contains("may have published `daily/a.jsonl`, which is gone"), "{refused}");
     assert_eq!(operator.state().await.runs()[0].status, RunStatus::Sealed);
 }
@@ -709,7 +738,8 @@ async fn a_run_that_replaced_an_object_cannot_be_withdrawn() {
     assert_eq!(report.status, Status::Blocked, "{report:#?}");
     let operator = world.process(&config, None);
     let (flow, mut state) = (operator.flow(), operator.state().await);
-    let refused = abort(&flow, &mut state, &report.run.unwrap(), Withdraw::Yes).await.unwrap_err();
+    let refused =
+        abort(&flow, &mut state, &report.run.unwrap(), Withdraw::Yes { assume: Assume::Nothing }).await.unwrap_err();
     assert!(refused.to_string().contains("may have replaced `daily/a.jsonl`"), "{refused}");
 }
 
@@ -728,10 +758,65 @@ async fn a_withdrawal_deletes_its_own_version_only() {
         })
     });
     let operator = world.process(FLOW, Some(hook));
+    // Somebody may have read ours before he wrote over it.
+    let refused = withdraw(&operator, Assume::Nothing).await.unwrap_err();
+    assert!(refused.to_string().contains("somebody may have taken `daily/a.jsonl` away"), "{refused}");
+    assert_eq!(world.read("daily/").await["daily/a.jsonl"], "foreign");
+    assert_eq!(operator.state().await.runs()[0].status, RunStatus::Withdrawing);
+    withdraw(&operator, Assume::Lost).await.unwrap();
+    assert_eq!(world.read("daily/").await["daily/a.jsonl"], "foreign");
+    assert_eq!(operator.state().await.runs()[0].status, RunStatus::Aborted);
+}
+
+/// Takes the only run back.
+async fn withdraw(operator: &Process, assume: Assume) -> Result<(), EngineError> {
     let (flow, mut state) = (operator.flow(), operator.state().await);
     let run = state.runs()[0].run.clone();
-    abort(&flow, &mut state, &run, Withdraw::Yes).await.unwrap();
-    assert_eq!(world.read("daily/").await["daily/a.jsonl"], "foreign");
+    abort(&flow, &mut state, &run, Withdraw::Yes { assume }).await
+}
+
+/// The consumer comes between the look at the keys and the entry that stops publishing: were the claims freed, the records
+/// that he took would be delivered again.
+#[tokio::test(start_paused = true)]
+async fn an_output_taken_while_its_run_is_being_withdrawn_keeps_its_claims() {
+    let world = filled(&["a", "b"]).await;
+    let died = world.process(FLOW, Some(dies_at(Method::PutIfAbsent, "log/00000000000000000003")));
+    assert!(run_or_die(&died).await.is_none());
+    let lake = world.lake.clone();
+    let hook = at(Method::PutIfAbsent, "log/00000000000000000003", 1, move || {
+        let lake = lake.clone();
+        Box::pin(async move {
+            lake.delete(&fixtures::key("daily/a.jsonl")).await.unwrap();
+            Verdict::Proceed
+        })
+    });
+    let refused = withdraw(&world.process(FLOW, Some(hook)), Assume::Nothing).await.unwrap_err();
+    assert!(refused.to_string().contains("somebody may have taken `daily/a.jsonl` away"), "{refused}");
+    assert!(refused.hint().is_some_and(|hint| hint.contains("--withdraw --assume lost")), "{refused:?}");
+    assert!(world.read("daily/").await.is_empty(), "b was taken back");
+    let reports = world.process(FLOW, None).run().await.unwrap();
+    assert_eq!(reports[0].status, Status::Blocked, "{reports:#?}");
+    assert!(reports[0].failures[0].error.contains("`daily/a.jsonl` was being taken back"), "{reports:#?}");
+    assert_eq!(world.process(FLOW, None).state().await.runs().len(), 1, "its sources are not taken again");
+}
+
+/// Nothing is asked where everything can be told: one output is visible, the other's key was taken by somebody.
+#[tokio::test(start_paused = true)]
+async fn a_blocked_run_is_withdrawn_without_a_question() {
+    let world = filled(&["a", "b"]).await;
+    let lake = world.lake.clone();
+    let hook = at(Method::PutIfAbsent, "log/00000000000000000002", 1, move || {
+        let lake = lake.clone();
+        Box::pin(async move {
+            lake.put(&fixtures::key("daily/b.jsonl"), "foreign".into()).await.unwrap();
+            Verdict::Proceed
+        })
+    });
+    assert_eq!(world.process(FLOW, Some(hook)).run_one().await.status, Status::Blocked);
+    let operator = world.process(FLOW, None);
+    withdraw(&operator, Assume::Nothing).await.unwrap();
+    assert_eq!(operator.state().await.runs()[0].status, RunStatus::Aborted);
+    assert_eq!(world.read("daily/").await.into_values().collect::<Vec<_>>(), ["foreign"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -756,7 +841,7 @@ async fn a_late_publisher_reveals_nothing_of_a_withdrawn_run() {
     let withdraws = async {
         let (flow, mut state) = (operator.flow(), operator.state().await);
         let run = state.runs()[0].run.clone();
-        abort(&flow, &mut state, &run, Withdraw::Yes).await.unwrap();
+        abort(&flow, &mut state, &run, Withdraw::Yes { assume: Assume::Nothing }).await.unwrap();
     };
     let report = gate.meanwhile(process.run_one(), withdraws).await;
     assert_eq!(report.status, Status::Aborted, "{report:#?}");

@@ -19,9 +19,9 @@ use baler_model::{Key, ObjectVersion, Staged, Stamp, WriteId};
 use bytes::Bytes;
 
 use crate::{
-    Appender, ByteRange, Clock, Confirmation, DeleteOutcome, Get, Head, IdSource, ListRequest, Meter, OutputAttributes,
-    Page, PartLimits, Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter, Store, StoreError,
-    StoreInfo, StoreKind,
+    AbortOutcome, Appender, ByteRange, Clock, Confirmation, DeleteOutcome, Get, Head, IdSource, ListRequest, Meter,
+    OutputAttributes, Page, PartLimits, Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter,
+    Store, StoreError, StoreInfo, StoreKind,
 };
 
 mod append;
@@ -243,7 +243,7 @@ impl Store for DirectoryStore {
         self.on_thread(move |tree| tree.confirm(&staged)).await
     }
 
-    async fn abort_staged(&self, staged: &Staged) -> Result<()> {
+    async fn abort_staged(&self, staged: &Staged) -> Result<AbortOutcome> {
         let staged = staged.clone();
         self.on_thread(move |tree| tree.abort_staged(&staged)).await
     }

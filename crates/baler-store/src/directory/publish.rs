@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use super::stage::temp_of;
 use super::tree::{Moved, TEMP, Tree, Try, lacks_rename_flags, move_to_free_name, split, unlink};
 use super::version::{Entry, FileVersion};
-use crate::{Confirmation, Meter, Precondition, Proof, PublishOutcome, Result};
+use crate::{AbortOutcome, Confirmation, Meter, Precondition, Proof, PublishOutcome, Result};
 
 /// Stands between a temporary's name and the random part of its publisher's.
 pub(super) const TAKEN: &str = ".pub-";
@@ -104,23 +104,32 @@ impl Tree {
     }
 
     /// Removes the staged file, under its own name or a publisher's.
-    pub(super) fn abort_staged(&self, staged: &Staged) -> Result<()> {
+    pub(super) fn abort_staged(&self, staged: &Staged) -> Result<AbortOutcome> {
         Meter::add(&self.meter.delete, 1);
         let (temp, mark) = temp_of(self, staged)?;
         let (parent, name) = split(&temp);
-        let Some(dir) = self.open_directory(parent)? else { return Ok(()) };
+        let Some(dir) = self.open_directory(parent)? else { return Ok(AbortOutcome::Gone) };
         let fail = |e| self.fail(e, "remove", &temp);
-        for taken in self.taken_names(&dir, name)? {
+        let mut outcome = AbortOutcome::Gone;
+        let taken = self.taken_names(&dir, name)?;
+        if !taken.is_empty() {
+            one_at_a_time(&dir);
+        }
+        for taken in taken {
             // Anything else there came out of an exchange: it is somebody's object.
             if self.entry(&dir, &taken)?.is(&mark) {
-                unlink(&dir, &taken).map_err(fail)?;
+                outcome = outcome.or(give_up(&dir, &taken).map_err(fail)?);
             }
         }
-        unlink(&dir, name).map_err(fail)?;
+        match self.entry(&dir, name)?.is(&mark) {
+            true => outcome = outcome.or(give_up(&dir, name).map_err(fail)?),
+            // Written to after it was staged: never to be published, and of no use.
+            false => unlink(&dir, name).map_err(fail)?,
+        }
         rustix::fs::fsync(&dir).map_err(fail)?;
         drop(dir);
         self.remove_empty(parent, TEMP);
-        Ok(())
+        Ok(outcome)
     }
 
     /// The names to which publishers renamed this temporary.
@@ -137,6 +146,18 @@ impl Tree {
             }
         }
         Ok(names)
+    }
+}
+
+/// Unlinks a staged file. Renamed first, because that takes it from every publisher at once; where the file system knows no
+/// such rename, a publisher may have linked it to its key before, and nobody can tell.
+fn give_up(dir: &OwnedFd, name: &str) -> rustix::io::Result<AbortOutcome> {
+    let aside = format!("{name}.given-up");
+    match rustix::fs::renameat_with(dir, name, dir, &aside, RenameFlags::NOREPLACE) {
+        Ok(()) => unlink(dir, &aside).map(|()| AbortOutcome::GivenUp),
+        Err(Errno::NOENT) => Ok(AbortOutcome::Gone),
+        Err(e) if lacks_rename_flags(e) || e == Errno::EXIST => unlink(dir, name).map(|()| AbortOutcome::Gone),
+        Err(e) => Err(e),
     }
 }
 

@@ -135,7 +135,7 @@ impl Store for LyingStore {
     async fn confirm(&self, staged: &Staged) -> Result<Confirmation> {
         self.inner.confirm(staged).await
     }
-    async fn abort_staged(&self, staged: &Staged) -> Result<()> {
+    async fn abort_staged(&self, staged: &Staged) -> Result<AbortOutcome> {
         self.inner.abort_staged(staged).await
     }
     async fn list_staged(&self, prefix: &str) -> Result<Vec<StagedListing>> {

@@ -42,9 +42,9 @@ use self::read::{CHECKSUM, META_WRITE, encode_crc, quoted};
 use self::upload::crc_of;
 use self::xml::BucketRule;
 use crate::{
-    ByteRange, Clock, Confirmation, DeleteOutcome, Get, Head, IdSource, LifecycleRule, ListRequest, Meter,
-    OutputAttributes, Page, Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter, Store,
-    StoreInfo,
+    AbortOutcome, ByteRange, Clock, Confirmation, DeleteOutcome, Get, Head, IdSource, LifecycleRule, ListRequest,
+    Meter, OutputAttributes, Page, Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter,
+    Store, StoreInfo,
 };
 
 /// Races with others are decided again at most this often: each round means that somebody else changed the key between
@@ -261,7 +261,7 @@ impl Store for S3Store {
         publish::confirm(&self.client, staged).await
     }
 
-    async fn abort_staged(&self, staged: &Staged) -> Result<()> {
+    async fn abort_staged(&self, staged: &Staged) -> Result<AbortOutcome> {
         let (upload_id, _parts) = publish::multipart(&self.client, staged)?;
         upload::abort(&self.client, &staged.key, upload_id).await
     }
@@ -295,7 +295,9 @@ impl Store for S3Store {
     }
 
     async fn abort_listed(&self, listing: &StagedListing) -> Result<()> {
-        upload::abort(&self.client, &listing.key, &listing.handle).await
+        match upload::abort(&self.client, &listing.key, &listing.handle).await? {
+            AbortOutcome::GivenUp | AbortOutcome::Gone => Ok(()),
+        }
     }
 
     async fn delete_if(&self, key: &Key, version: &ObjectVersion) -> Result<DeleteOutcome> {

@@ -20,7 +20,7 @@ use super::client::{Client, text};
 use super::read::{CHECKSUM, META_STAMP, encode_crc, quoted};
 use super::refusal::{Refusal, is_about_checksums};
 use super::xml::{copied_etag, unquoted, upload_id};
-use crate::{ByteRange, CopySource, Crc64, Meter, OutputAttributes, Result, StagedWriter, StoreError};
+use crate::{AbortOutcome, ByteRange, CopySource, Crc64, Meter, OutputAttributes, Result, StagedWriter, StoreError};
 
 /// The CRC-64/NVME of chunks.
 pub(crate) fn crc_of(chunks: &[Bytes]) -> u64 {
@@ -116,11 +116,11 @@ pub(crate) async fn begin(
 }
 
 /// Gives an upload up; one that is gone already is fine.
-pub(crate) async fn abort(client: &Client, key: &Key, upload_id: &str) -> Result<()> {
+pub(crate) async fn abort(client: &Client, key: &Key, upload_id: &str) -> Result<AbortOutcome> {
     let call = Call::new(Action::Abort, Some(key.as_str())).query("uploadId", upload_id);
     match client.call(&call).await? {
-        Ok(_done) => Ok(()),
-        Err(refusal) if refusal.is(StatusCode::NOT_FOUND) && refusal.code != "NoSuchBucket" => Ok(()),
+        Ok(_done) => Ok(AbortOutcome::GivenUp),
+        Err(refusal) if refusal.is(StatusCode::NOT_FOUND) && refusal.code != "NoSuchBucket" => Ok(AbortOutcome::Gone),
         Err(refusal) => Err(client.refused(&call, &refusal)),
     }
 }
@@ -271,7 +271,9 @@ impl StagedWriter for Upload {
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {
-        abort(&self.client, &self.key, &self.upload_id).await
+        match abort(&self.client, &self.key, &self.upload_id).await? {
+            AbortOutcome::GivenUp | AbortOutcome::Gone => Ok(()),
+        }
     }
 }
 

@@ -179,6 +179,7 @@ checks!(
         parts_are_joined_by_their_numbers,
         a_part_written_again_replaces_the_first,
         an_aborted_output_is_gone,
+        a_published_output_is_not_given_up,
         a_staged_listing_names_what_can_be_aborted,
         an_output_without_bytes_becomes_an_empty_object,
         pieces_of_a_part_are_joined;

@@ -1,6 +1,6 @@
 //! Staged outputs: invisible, joined by part numbers, given up.
 
-use baler_store::{OutputAttributes, Precondition, PublishOutcome, Store};
+use baler_store::{AbortOutcome, OutputAttributes, Precondition, PublishOutcome, Store};
 use bytes::Bytes;
 
 use super::Subject;
@@ -55,9 +55,10 @@ pub(super) async fn a_part_written_again_replaces_the_first(s: Subject) {
 
 pub(super) async fn an_aborted_output_is_gone(s: Subject) {
     let staged = stage(&*s.store, &s.name("k"), "a1", &[Bytes::from_static(b"x")]).await.unwrap();
-    s.store.abort_staged(&staged).await.unwrap();
+    assert_eq!(s.store.abort_staged(&staged).await.unwrap(), AbortOutcome::GivenUp);
     assert!(!s.store.staged_exists(&staged).await.unwrap());
-    s.store.abort_staged(&staged).await.expect("giving up what is gone is fine");
+    let again = s.store.abort_staged(&staged).await.expect("giving up what is gone is fine");
+    assert_eq!(again, AbortOutcome::Gone);
     assert_eq!(s.store.publish(&staged, &Precondition::Absent).await.unwrap(), PublishOutcome::StagedGone);
     assert_eq!(s.store.head(&s.key("k")).await.unwrap(), None);
     let before = handles(&*s.store).await;
@@ -65,6 +66,17 @@ pub(super) async fn an_aborted_output_is_gone(s: Subject) {
     writer.write_part(1, vec![Bytes::from_static(b"x")]).await.unwrap();
     writer.abort().await.unwrap();
     assert_eq!(handles(&*s.store).await, before, "an aborted writer leaves nothing");
+}
+
+pub(super) async fn a_published_output_is_not_given_up(s: Subject) {
+    let staged = stage(&*s.store, &s.name("k"), "a1", &[Bytes::from_static(b"x")]).await.unwrap();
+    assert_eq!(s.store.publish(&staged, &Precondition::Absent).await.unwrap(), PublishOutcome::Published);
+    assert_eq!(s.store.abort_staged(&staged).await.unwrap(), AbortOutcome::Gone);
+    assert_eq!(read(&*s.store, &s.name("k")).await.unwrap(), "x");
+    // A consumer took it away: that it was visible must not be forgotten.
+    let head = s.store.head(&s.key("k")).await.unwrap().unwrap();
+    s.store.delete_if(&s.key("k"), &head.version).await.unwrap();
+    assert_eq!(s.store.abort_staged(&staged).await.unwrap(), AbortOutcome::Gone);
 }
 
 async fn handles(store: &dyn Store) -> Vec<String> {

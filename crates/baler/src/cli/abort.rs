@@ -1,6 +1,8 @@
 //! `baler abort RUN`: ends a run without effect.
 
+use baler_engine::ledger::decide::Assume;
 use baler_engine::run::{Withdraw, abort};
+use clap::ValueEnum;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +18,17 @@ pub(super) struct Abort {
     /// Take a sealed run back: delete those of its outputs that are visible already
     #[arg(long)]
     withdraw: bool,
+    /// Say that outputs which are neither staged nor visible never appeared
+    #[arg(long, value_name = "WHAT", value_enum, requires = "withdraw")]
+    assume: Option<Assumption>,
+}
+
+/// What an operator knows about outputs that are neither staged nor visible. Where a consumer took them, the run cannot be
+/// taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Assumption {
+    /// They never appeared
+    Lost,
 }
 
 impl Abort {
@@ -23,7 +36,12 @@ impl Abort {
         let session = Session::start(global, cancel)?;
         let (flow, mut state, run) = session.run(&self.run).await?;
         let withdraw = match self.withdraw {
-            true => Withdraw::Yes,
+            true => Withdraw::Yes {
+                assume: match self.assume {
+                    Some(Assumption::Lost) => Assume::Lost,
+                    None => Assume::Nothing,
+                },
+            },
             false => Withdraw::No,
         };
         abort(&flow, &mut state, &run, withdraw).await?;
