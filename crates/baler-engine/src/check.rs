@@ -43,7 +43,8 @@ pub async fn check(flow: &Flow) -> Result<CheckReport, EngineError> {
         Err(error) => report.errors.push(described(&error.to_string(), error.hint())),
     }
     match fitness::ensure(flow).await {
-        Ok(()) => {
+        Ok(warnings) => {
+            report.warnings.extend(warnings);
             report.fine.push(format!("state `{}` holds a ledger safely", flow.ledger.store().info().url));
             report.fine.push(format!("target `{}` can be written", flow.target.info().url));
         }

@@ -23,7 +23,9 @@ const PLANS: u32 = 10;
 /// Yields a report per run, the resumed ones first; one with `status = nothing` when there was nothing to do. A run
 /// that fails or is stuck does not keep the others from running.
 pub async fn run_flow(flow: &Flow) -> Result<Vec<RunReport>, EngineError> {
-    fitness::ensure(flow).await?;
+    for warning in fitness::ensure(flow).await? {
+        flow.env.progress.note(&format!("warning: {warning}"));
+    }
     for note in flow.source.recover().await? {
         flow.env.progress.note(&note);
     }

@@ -30,11 +30,12 @@ struct Remembered {
     proven: Proven,
 }
 
-/// Proves what a flow asks of its stores.
+/// Proves what a flow asks of its stores. What remains is what deserves a warning, for people.
 ///
 /// Errors: [`EngineError::Unfit`] naming what failed. Cost: nothing while a proof is remembered but one GET per store;
 /// else some 1,600 requests per store.
-pub(crate) async fn ensure(flow: &Flow) -> Result<(), EngineError> {
+pub(crate) async fn ensure(flow: &Flow) -> Result<Vec<String>, EngineError> {
+    let mut warnings = Vec::new();
     let state = flow.ledger.store();
     const LEDGER: &str = "as the place of `state`";
     const LEDGER_HINT: &str = "put `state` on a store that honours conditional writes: S3, or a directory of a local \
@@ -46,8 +47,8 @@ pub(crate) async fn ensure(flow: &Flow) -> Result<(), EngineError> {
     ledger.ledger.require().map_err(|e| unfit(&**state, LEDGER, e.what, LEDGER_HINT))?;
     let target = proof_of(flow, &flow.target, &format!("{PRIVATE_PREFIX}_probe/")).await?;
     if let Err(failure) = target.publish_create.require() {
-        flow.env.progress.note(&format!(
-            "warning: target `{}` does not honour create-only writes ({failure}): a rival could overwrite an output",
+        warnings.push(format!(
+            "target `{}` does not honour create-only writes ({failure}): a rival could overwrite an output",
             flow.target.info().name
         ));
     }
@@ -76,7 +77,7 @@ pub(crate) async fn ensure(flow: &Flow) -> Result<(), EngineError> {
         let role = "as a place to delete from";
         source.conditional_delete.require().map_err(|e| unfit(&*flow.source, role, e.what, hint))?;
     }
-    Ok(())
+    Ok(warnings)
 }
 
 fn unfit(store: &dyn Store, role: &'static str, detail: String, hint: &str) -> EngineError {

@@ -80,7 +80,7 @@ pub(super) fn word(status: RunStatus) -> &'static str {
         RunStatus::Sealed => "open, sealed",
         RunStatus::Withdrawing => "open, withdrawing",
         RunStatus::Committed => "committed, sources to remove",
-        RunStatus::Disposed => "done",
+        RunStatus::Disposed => "committed",
         RunStatus::Aborted => "aborted",
     }
 }
