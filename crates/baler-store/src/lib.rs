@@ -21,7 +21,7 @@ pub use contract::{
     StagedListing, StagedWriter, Store, StoreInfo, StoreKind,
 };
 pub use crc::Crc64;
-pub use directory::{DirectoryOptions, DirectoryStore, SweptTrash};
+pub use directory::{DirectoryOptions, DirectoryStore, Disk, DiskEntry, Renaming, SweptTrash, SystemDisk};
 pub use error::StoreError;
 pub use listing::{Listing, Wanted, list_all};
 pub use memory::{MemoryOptions, MemoryStore};

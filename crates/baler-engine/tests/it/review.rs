@@ -214,7 +214,8 @@ async fn a_mark_made_again_names_no_upload_of_the_one_before() {
     assert_eq!(process.run_one().await.status, Status::Committed);
     let run = process.state().await.runs()[0].run.clone();
     let attempts = |generation: u32| {
-        let mark = world.lake.peek(&format!("_baler/daily/runs/{run}/mark/0/0.{generation}.json")).expect("it was marked");
+        let mark =
+            world.lake.peek(&format!("_baler/daily/runs/{run}/mark/0/0.{generation}.json")).expect("it was marked");
         let mark: serde_json::Value = serde_json::from_slice(&mark).unwrap();
         let outputs = mark["outcome"]["staged"]["outputs"].as_array().unwrap_or_else(|| panic!("{mark:#}"));
         outputs.iter().map(|output| output["stamp"].as_str().unwrap().to_owned()).collect::<Vec<_>>()

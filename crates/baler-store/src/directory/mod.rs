@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod append;
+mod disk;
 mod list;
 mod network;
 mod publish;
@@ -38,6 +39,7 @@ mod trash;
 mod tree;
 mod version;
 
+pub use disk::{Disk, Entry as DiskEntry, Renaming, SystemDisk};
 pub use trash::SweptTrash;
 
 use append::DirectoryAppender;
@@ -77,6 +79,20 @@ impl DirectoryStore {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Result<Self> {
+        Self::over(Arc::new(SystemDisk), name, root, options, clock, ids)
+    }
+
+    /// The same, with a disk of the caller's: tests record there what was written and made durable.
+    ///
+    /// Errors: those of [`DirectoryStore::new`].
+    pub fn over(
+        disk: Arc<dyn Disk>,
+        name: impl Into<String>,
+        root: PathBuf,
+        options: DirectoryOptions,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Result<Self> {
         let name = name.into();
         let root = std::path::absolute(&root).map_err(|e| StoreError::Failed {
             store: name.clone(),
@@ -87,7 +103,8 @@ impl DirectoryStore {
         let copy_domain = Some(COPY_DOMAIN.to_owned());
         let info = StoreInfo { name, url, kind: StoreKind::Directory, copy_domain, parts: PartLimits::NONE };
         let network = network::network_filesystem(&root);
-        Ok(Self { tree: Arc::new(Tree::new(info, root, ids)), options, network, clock })
+        let tree = Arc::new(Tree::new(info, root, ids, disk));
+        Ok(Self { tree, options, network, clock })
     }
 
     /// The kind of network file system that the root lies on: such a store may hold a ledger only when it is declared
@@ -150,7 +167,7 @@ fn source_tree(own: &Arc<Tree>, source: &dyn Store) -> Option<Arc<Tree>> {
     if root == own.root && source.info().name == own.info.name {
         return Some(own.clone());
     }
-    Some(Arc::new(Tree::new(source.info().clone(), root.to_owned(), own.ids.clone())))
+    Some(Arc::new(Tree::new(source.info().clone(), root.to_owned(), own.ids.clone(), own.disk.clone())))
 }
 
 #[async_trait]

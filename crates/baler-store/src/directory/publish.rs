@@ -13,11 +13,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use baler_model::{ObjectVersion, Staged};
-use rustix::fs::{Dir, RenameFlags};
+use rustix::fs::Dir;
 use rustix::io::Errno;
 
+use super::disk::Renaming;
 use super::stage::temp_of;
-use super::tree::{Moved, TEMP, Tree, Try, lacks_rename_flags, move_to_free_name, split, unlink};
+use super::tree::{Moved, TEMP, Tree, Try, lacks_rename_flags, split};
 use super::version::{Entry, FileVersion};
 use crate::{AbortOutcome, Confirmation, Meter, Precondition, Proof, PublishOutcome, Result};
 
@@ -73,8 +74,8 @@ impl Tree {
                 if let Some(temp_dir) = self.open_directory(temp_parent)?
                     && self.entry(&temp_dir, temp_name)?.is(&mark)
                 {
-                    unlink(&temp_dir, temp_name)
-                        .and_then(|()| rustix::fs::fsync(&temp_dir))
+                    self.unlink(&temp_dir, temp_name)
+                        .and_then(|()| self.fsync(&temp_dir))
                         .map_err(|e| self.fail(e, "remove", &temp))?;
                 }
                 self.make_durable(parent, &dir)?;
@@ -118,18 +119,30 @@ impl Tree {
         for taken in taken {
             // Anything else there came out of an exchange: it is somebody's object.
             if self.entry(&dir, &taken)?.is(&mark) {
-                outcome = outcome.or(give_up(&dir, &taken).map_err(fail)?);
+                outcome = outcome.or(self.give_up(&dir, &taken).map_err(fail)?);
             }
         }
         match self.entry(&dir, name)?.is(&mark) {
-            true => outcome = outcome.or(give_up(&dir, name).map_err(fail)?),
+            true => outcome = outcome.or(self.give_up(&dir, name).map_err(fail)?),
             // Written to after it was staged: never to be published, and of no use.
-            false => unlink(&dir, name).map_err(fail)?,
+            false => self.unlink(&dir, name).map_err(fail)?,
         }
-        rustix::fs::fsync(&dir).map_err(fail)?;
+        self.fsync(&dir).map_err(fail)?;
         drop(dir);
         self.remove_empty(parent, TEMP);
         Ok(outcome)
+    }
+
+    /// Unlinks a staged file. Renamed first, because that takes it from every publisher at once; where the file system knows
+    /// no such rename, a publisher may have linked it to its key before, and nobody can tell.
+    fn give_up(&self, dir: &OwnedFd, name: &str) -> rustix::io::Result<AbortOutcome> {
+        let aside = format!("{name}.given-up");
+        match self.disk.rename((dir.as_fd(), name), (dir.as_fd(), &aside), Renaming::ToFree) {
+            Ok(()) => self.unlink(dir, &aside).map(|()| AbortOutcome::GivenUp),
+            Err(Errno::NOENT) => Ok(AbortOutcome::Gone),
+            Err(e) if lacks_rename_flags(e) || e == Errno::EXIST => self.unlink(dir, name).map(|()| AbortOutcome::Gone),
+            Err(e) => Err(e),
+        }
     }
 
     /// The names to which publishers renamed this temporary.
@@ -146,18 +159,6 @@ impl Tree {
             }
         }
         Ok(names)
-    }
-}
-
-/// Unlinks a staged file. Renamed first, because that takes it from every publisher at once; where the file system knows no
-/// such rename, a publisher may have linked it to its key before, and nobody can tell.
-fn give_up(dir: &OwnedFd, name: &str) -> rustix::io::Result<AbortOutcome> {
-    let aside = format!("{name}.given-up");
-    match rustix::fs::renameat_with(dir, name, dir, &aside, RenameFlags::NOREPLACE) {
-        Ok(()) => unlink(dir, &aside).map(|()| AbortOutcome::GivenUp),
-        Err(Errno::NOENT) => Ok(AbortOutcome::Gone),
-        Err(e) if lacks_rename_flags(e) || e == Errno::EXIST => unlink(dir, name).map(|()| AbortOutcome::Gone),
-        Err(e) => Err(e),
     }
 }
 
@@ -180,8 +181,9 @@ impl Publishing<'_> {
             if let Some(temp_dir) = &self.temp_dir
                 && self.tree.entry(temp_dir, self.temp_name)?.is(&self.mark)
             {
-                unlink(temp_dir, self.temp_name)
-                    .and_then(|()| rustix::fs::fsync(temp_dir))
+                self.tree
+                    .unlink(temp_dir, self.temp_name)
+                    .and_then(|()| self.tree.fsync(temp_dir))
                     .map_err(|e| self.fail(e))?;
             }
             return self.published();
@@ -193,7 +195,7 @@ impl Publishing<'_> {
         if target != Entry::Absent {
             return Ok(Try::Done(PublishOutcome::Occupied));
         }
-        match move_to_free_name((temp_dir.as_fd(), self.temp_name), (self.dir.as_fd(), self.name)) {
+        match self.tree.move_to_free_name((temp_dir.as_fd(), self.temp_name), (self.dir.as_fd(), self.name)) {
             Ok(Moved::Yes) => self.published(),
             Ok(Moved::Taken | Moved::Gone) => Ok(Try::Again),
             Err(e) => Err(self.fail(e)),
@@ -204,7 +206,8 @@ impl Publishing<'_> {
     fn bring_back(&self, temp_dir: &OwnedFd) -> Result<Try<PublishOutcome>> {
         for taken in self.tree.taken_names(temp_dir, self.temp_name)? {
             if self.tree.entry(temp_dir, &taken)?.is(&self.mark) {
-                return match move_to_free_name((temp_dir.as_fd(), &taken), (temp_dir.as_fd(), self.temp_name)) {
+                return match self.tree.move_to_free_name((temp_dir.as_fd(), &taken), (temp_dir.as_fd(), self.temp_name))
+                {
                     Ok(_) => Ok(Try::Again),
                     Err(e) => Err(self.fail(e)),
                 };
@@ -245,7 +248,7 @@ impl Publishing<'_> {
             Err(e) => vec![Err(e)],
         });
         for name in names.chain(taken) {
-            match rustix::fs::renameat(temp_dir, name?.as_str(), temp_dir, own) {
+            match self.rename_temp(temp_dir, &name?, own) {
                 Ok(()) => return Ok(true),
                 Err(Errno::NOENT) => {}
                 Err(e) => return Err(self.fail(e)),
@@ -276,7 +279,7 @@ impl Publishing<'_> {
             return Ok(Some(replaced(found)));
         }
         if old.is_none() {
-            match move_to_free_name((temp_dir.as_fd(), own), (self.dir.as_fd(), self.name)) {
+            match self.tree.move_to_free_name((temp_dir.as_fd(), own), (self.dir.as_fd(), self.name)) {
                 Ok(Moved::Yes) => return self.published().map(Some),
                 Ok(Moved::Gone) => return Ok(Some(Try::Again)),
                 Ok(Moved::Taken) => {}
@@ -313,7 +316,7 @@ impl Publishing<'_> {
             Entry::File(out) if old.is_none_or(|old| out.is(old)) => {
                 // The new entry must last before the old file goes.
                 self.tree.make_durable(self.parent, &self.dir)?;
-                unlink(temp_dir, own).map_err(|e| self.fail(e))?;
+                self.tree.unlink(temp_dir, own).map_err(|e| self.fail(e))?;
                 return self.gone();
             }
             Entry::File(out) | Entry::Other(out) => out,
@@ -333,14 +336,16 @@ impl Publishing<'_> {
                 Err(Errno::NOENT) => Ok(Try::Again),
                 Err(e) => Err(self.fail(e)),
             },
-            Entry::Absent => match move_to_free_name((temp_dir.as_fd(), own), (self.dir.as_fd(), self.name)) {
-                Ok(Moved::Yes) => {
-                    self.tree.make_durable(self.parent, &self.dir)?;
-                    Ok(replaced(Some(out)))
+            Entry::Absent => {
+                match self.tree.move_to_free_name((temp_dir.as_fd(), own), (self.dir.as_fd(), self.name)) {
+                    Ok(Moved::Yes) => {
+                        self.tree.make_durable(self.parent, &self.dir)?;
+                        Ok(replaced(Some(out)))
+                    }
+                    Ok(Moved::Taken | Moved::Gone) => Ok(Try::Again),
+                    Err(e) => Err(self.fail(e)),
                 }
-                Ok(Moved::Taken | Moved::Gone) => Ok(Try::Again),
-                Err(e) => Err(self.fail(e)),
-            },
+            }
             // Ours was written over after it was revealed: the newest stays, and nobody's bytes are deleted.
             Entry::File(found) | Entry::Other(found) => Ok(replaced(Some(found))),
         }
@@ -352,12 +357,16 @@ impl Publishing<'_> {
     }
 
     fn exchange(&self, temp_dir: &OwnedFd, own: &str) -> rustix::io::Result<()> {
-        rustix::fs::renameat_with(temp_dir, own, &self.dir, self.name, RenameFlags::EXCHANGE)
+        self.tree.disk.rename((temp_dir.as_fd(), own), (self.dir.as_fd(), self.name), Renaming::Exchange)
+    }
+
+    fn rename_temp(&self, temp_dir: &OwnedFd, from: &str, to: &str) -> rustix::io::Result<()> {
+        self.tree.disk.rename((temp_dir.as_fd(), from), (temp_dir.as_fd(), to), Renaming::Over)
     }
 
     /// Gives the temporary its name again; whoever took it over meanwhile keeps it.
     fn give_back(&self, temp_dir: &OwnedFd, own: &str) -> Result<()> {
-        match rustix::fs::renameat(temp_dir, own, temp_dir, self.temp_name) {
+        match self.rename_temp(temp_dir, own, self.temp_name) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(self.fail(e)),
         }

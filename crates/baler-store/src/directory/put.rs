@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use baler_model::{Key, ObjectVersion};
-use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::tree::{TEMP, Tree, Try, is_nothing, split, unlink};
+use super::disk::Renaming;
+use super::tree::{TEMP, Tree, Try, is_nothing, split};
 use super::version::{Entry, FileVersion};
 use crate::{Meter, PutOutcome, Result};
 
@@ -28,14 +28,13 @@ impl Tree {
         }
         let (temp_dir, temp, version) = self.write_temp(key, body)?;
         let temp_name = split(&temp).1;
-        let linked = match rustix::fs::linkat(&temp_dir, temp_name, &dir, name, AtFlags::empty()) {
+        let (from, to) = ((temp_dir.as_fd(), temp_name), (dir.as_fd(), name));
+        let linked = match self.disk.link(from, to) {
             // FAT and some FUSE file systems have no links; those may have an exclusive rename.
-            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                rustix::fs::renameat_with(&temp_dir, temp_name, &dir, name, RenameFlags::NOREPLACE)
-            }
+            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => self.disk.rename(from, to, Renaming::ToFree),
             answer => answer,
         };
-        unlink(&temp_dir, temp_name).map_err(|e| self.fail(e, "remove", &temp))?;
+        self.unlink(&temp_dir, temp_name).map_err(|e| self.fail(e, "remove", &temp))?;
         match linked {
             Ok(()) => {}
             Err(Errno::EXIST | Errno::NOENT) => return Ok(Try::Again),
@@ -58,7 +57,7 @@ impl Tree {
             return Ok(Try::Done(PutOutcome::Exists { owner: None }));
         }
         // Its author may have died before it was durable.
-        rustix::fs::fsync(&file).map_err(|e| self.fail(e, "fsync", key.as_str()))?;
+        self.fsync(&file).map_err(|e| self.fail(e, "fsync", key.as_str()))?;
         self.make_durable(parent, dir)?;
         Ok(Try::Done(PutOutcome::Created(version.object_version())))
     }
@@ -69,8 +68,8 @@ impl Tree {
         let dir = self.make_directory(parent)?;
         let (temp_dir, temp, version) = self.write_temp(key, body)?;
         let temp_name = split(&temp).1;
-        if let Err(e) = rustix::fs::renameat(&temp_dir, temp_name, &dir, name) {
-            unlink(&temp_dir, temp_name).map_err(|e| self.fail(e, "remove", &temp))?;
+        if let Err(e) = self.disk.rename((temp_dir.as_fd(), temp_name), (dir.as_fd(), name), Renaming::Over) {
+            self.unlink(&temp_dir, temp_name).map_err(|e| self.fail(e, "remove", &temp))?;
             return match e {
                 // The directory was found empty and removed.
                 Errno::NOENT => Ok(Try::Again),
@@ -86,7 +85,7 @@ impl Tree {
     fn write_temp(&self, key: &Key, body: &[u8]) -> Result<(OwnedFd, String, FileVersion)> {
         let (dir, temp, file) = self.create_temp(&format!("{TEMP}/{PUTS}/"))?;
         let written =
-            write_fully(&file, body).and_then(|()| rustix::fs::fsync(&file)).and_then(|()| rustix::fs::fstat(&file));
+            self.write_fully(&file, body).and_then(|()| self.fsync(&file)).and_then(|()| rustix::fs::fstat(&file));
         match written {
             Ok(stat) => {
                 Meter::add(&self.meter.bytes_written, body.len() as u64);
@@ -94,7 +93,7 @@ impl Tree {
             }
             Err(e) => {
                 // The first error is the one to tell; a leftover is for `gc`.
-                unlink(&dir, split(&temp).1).ok();
+                self.unlink(&dir, split(&temp).1).ok();
                 Err(self.fail(e, "write", key.as_str()))
             }
         }
@@ -105,8 +104,8 @@ impl Tree {
         Meter::add(&self.meter.delete, 1);
         let Some((parent, name)) = self.to_read(key.as_str()) else { return Ok(()) };
         let Some(dir) = self.open_directory(parent)? else { return Ok(()) };
-        match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
-            Ok(()) => rustix::fs::fsync(&dir).map_err(|e| self.fail(e, "fsync", parent))?,
+        match self.disk.unlink((dir.as_fd(), name)) {
+            Ok(()) => self.fsync(&dir).map_err(|e| self.fail(e, "fsync", parent))?,
             // A directory is no object.
             Err(Errno::ISDIR) => {}
             Err(e) if is_nothing(e) => {}
@@ -117,23 +116,23 @@ impl Tree {
         Ok(())
     }
 
+    /// Writes all of it at the file's position.
+    pub(super) fn write_fully(&self, file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
+        while !bytes.is_empty() {
+            match self.disk.write(file.as_fd(), bytes) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(n) => bytes = &bytes[n..],
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn in_the_way(&self, key: &Key) -> crate::StoreError {
         let detail = "a directory, symbolic link or device has this name".into();
         self.unsupported(format!("write `{key}`"), detail, Some("remove it, or choose another key"))
     }
-}
-
-/// Writes all of it at the file's position.
-pub(super) fn write_fully(file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(&file, bytes) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(n) => bytes = &bytes[n..],
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 /// Reads from `offset` until the buffer is full or the file ends; returns how much.

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use super::put::{read_fully, write_fully};
-use super::tree::{TEMP, Tree, split, unlink};
+use super::put::read_fully;
+use super::tree::{TEMP, Tree, split};
 use super::version::FileVersion;
 use super::{blocking, source_tree};
 use crate::{ByteRange, CopySource, Meter, Result, StagedWriter};
@@ -48,7 +48,7 @@ impl Output {
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        write_fully(&self.file, bytes).map_err(|e| self.fail(e))?;
+        self.tree.write_fully(&self.file, bytes).map_err(|e| self.fail(e))?;
         self.written += bytes.len() as u64;
         Meter::add(&self.tree.meter.bytes_written, bytes.len() as u64);
         Ok(())
@@ -60,7 +60,7 @@ impl Output {
         let mut offset = range.start;
         while offset < range.end {
             let want = usize::try_from(range.end - offset).unwrap_or(usize::MAX).min(1 << 30);
-            match rustix::fs::copy_file_range(&source, Some(&mut offset), &self.file, None, want) {
+            match self.tree.disk.copy(source.as_fd(), &mut offset, self.file.as_fd(), want) {
                 // Some file systems answer 0 for files that have bytes: reading tells.
                 Ok(0) => break,
                 Ok(n) => Meter::add(&self.tree.meter.bytes_copied, n as u64),
@@ -92,9 +92,7 @@ impl Output {
 
     /// Takes back what was appended behind `len`.
     pub(super) fn truncate(&mut self, len: u64) -> Result<()> {
-        rustix::fs::ftruncate(&self.file, len)
-            .and_then(|()| rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(len)))
-            .map_err(|e| self.fail(e))?;
+        self.tree.disk.truncate(self.file.as_fd(), len).map_err(|e| self.fail(e))?;
         self.written = len;
         Ok(())
     }
@@ -109,7 +107,7 @@ impl Output {
     }
 
     pub(super) fn finish(&self, crc64nvme: Option<u64>) -> Result<Staged> {
-        rustix::fs::fsync(&self.file).map_err(|e| self.fail(e))?;
+        self.tree.fsync(&self.file).map_err(|e| self.fail(e))?;
         let stat = rustix::fs::fstat(&self.file).map_err(|e| self.fail(e))?;
         let FileVersion { inode, size, modified_ns } = FileVersion::of(&stat);
         if size != self.written {
@@ -124,7 +122,7 @@ impl Output {
 
     pub(super) fn discard(&self) -> Result<()> {
         let (parent, name) = split(&self.temp);
-        unlink(&self.dir, name).map_err(|e| self.tree.fail(e, "remove", &self.temp))?;
+        self.tree.unlink(&self.dir, name).map_err(|e| self.tree.fail(e, "remove", &self.temp))?;
         self.tree.remove_empty(parent, TEMP);
         Ok(())
     }

@@ -5,7 +5,7 @@ use rustix::fs::{AtFlags, Dir, FileType};
 
 use super::publish::TAKEN;
 use super::stage::is_temp;
-use super::tree::{TEMP, Tree, is_nothing, split, unlink};
+use super::tree::{TEMP, Tree, is_nothing, split};
 use super::version::FileVersion;
 use crate::{Meter, Result, StagedListing};
 
@@ -63,7 +63,7 @@ impl Tree {
         }
         let (parent, name) = split(path);
         let Some(dir) = self.open_directory(parent)? else { return Ok(()) };
-        unlink(&dir, name).map_err(|e| self.fail(e, "remove", path))?;
+        self.unlink(&dir, name).map_err(|e| self.fail(e, "remove", path))?;
         drop(dir);
         self.remove_empty(parent, TEMP);
         Ok(())

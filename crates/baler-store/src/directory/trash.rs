@@ -16,7 +16,8 @@ use baler_model::{Key, ObjectVersion};
 use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
 
-use super::tree::{MAX_NAME, Moved, TRASH, Tree, Try, is_nothing, move_to_free_name, split, unlink};
+use super::disk::Renaming;
+use super::tree::{MAX_NAME, Moved, TRASH, Tree, Try, is_nothing, split};
 use super::version::Entry;
 use crate::{DeleteOutcome, Meter, Result};
 
@@ -40,7 +41,7 @@ impl Tree {
         match self.entry(&dir, name)? {
             Entry::Absent | Entry::Other(_) => {
                 // Whoever removed it may not have made that last.
-                rustix::fs::fsync(&dir).map_err(fail)?;
+                self.fsync(&dir).map_err(fail)?;
                 return Ok(Try::Done(DeleteOutcome::Absent));
             }
             Entry::File(found) if found.is(version) => {}
@@ -55,7 +56,7 @@ impl Tree {
             (format!("{long}/{}.{random:016x}", version.etag), name)
         };
         let trash_dir = self.make_directory(&trash)?;
-        match rustix::fs::renameat(&dir, name, &trash_dir, aside) {
+        match self.disk.rename((dir.as_fd(), name), (trash_dir.as_fd(), aside), Renaming::Over) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Ok(Try::Again),
             Err(e) => return Err(fail(e)),
@@ -65,7 +66,7 @@ impl Tree {
             // What is there now, be it put back by a sweep that was faster, the next look shows.
             Settled::Gone | Settled::PutBack | Settled::Kept => None,
         };
-        rustix::fs::fsync(&dir).map_err(fail)?;
+        self.fsync(&dir).map_err(fail)?;
         drop(trash_dir);
         if short.len() > MAX_NAME {
             self.remove_empty(&trash, &format!("{TRASH}/long"));
@@ -79,11 +80,11 @@ impl Tree {
         match self.entry(trash_dir, aside)? {
             Entry::Absent => Ok(Settled::Gone),
             Entry::File(found) if found.etag() == planned => {
-                unlink(trash_dir, aside).map_err(fail)?;
+                self.unlink(trash_dir, aside).map_err(fail)?;
                 Ok(Settled::Removed)
             }
             Entry::File(_) | Entry::Other(_) => {
-                match move_to_free_name((trash_dir.as_fd(), aside), (dir.as_fd(), name)).map_err(fail)? {
+                match self.move_to_free_name((trash_dir.as_fd(), aside), (dir.as_fd(), name)).map_err(fail)? {
                     Moved::Yes => Ok(Settled::PutBack),
                     Moved::Taken => Ok(Settled::Kept),
                     Moved::Gone => Ok(Settled::Gone),
@@ -137,10 +138,10 @@ impl Tree {
         };
         let Some(trash_dir) = self.open_directory(path)? else { return Ok(()) };
         if matches!(self.entry(&trash_dir, aside)?, Entry::File(found) if found.etag() == etag) {
-            unlink(&trash_dir, aside).map_err(|e| self.fail(e, "remove", aside))?;
+            self.unlink(&trash_dir, aside).map_err(|e| self.fail(e, "remove", aside))?;
             swept.removed += 1;
             return match self.open_directory(parent)? {
-                Some(dir) => rustix::fs::fsync(&dir).map_err(|e| self.fail(e, "fsync", parent)),
+                Some(dir) => self.fsync(&dir).map_err(|e| self.fail(e, "fsync", parent)),
                 None => Ok(()),
             };
         }
@@ -154,7 +155,7 @@ impl Tree {
             }
             Settled::Kept => swept.kept.push(join(path, aside)),
         }
-        rustix::fs::fsync(&dir).map_err(|e| self.fail(e, "fsync", parent))
+        self.fsync(&dir).map_err(|e| self.fail(e, "fsync", parent))
     }
 
     fn read_trash(&self, path: &str) -> Result<Vec<(String, bool)>> {

@@ -10,15 +10,16 @@
 //!   and, once, the root's own entry. Directories whose whole chain was fsynced are remembered.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
+use super::disk::{self, Disk, Renaming};
 use super::version::{Entry, FileVersion};
 use crate::{IdSource, Meter, Result, StoreError, StoreInfo};
 
@@ -45,6 +46,7 @@ pub(super) struct Tree {
     pub(super) meter: Meter,
     pub(super) root: PathBuf,
     pub(super) ids: Arc<dyn IdSource>,
+    pub(super) disk: Arc<dyn Disk>,
     no_openat2: AtomicBool,
     durable: Mutex<HashSet<DirectoryId>>,
 }
@@ -61,7 +63,6 @@ pub(super) enum Try<T> {
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// `NONBLOCK`: opening a pipe must not wait for its other end. It means nothing to a regular file.
 pub(super) const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW);
-const CREATE: OFlags = OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
 
 /// Why a key cannot be kept as a path, if it cannot.
 pub(super) fn key_fault(key: &str) -> Option<String> {
@@ -88,9 +89,9 @@ pub(super) fn split(path: &str) -> (&str, &str) {
 }
 
 impl Tree {
-    pub(super) fn new(info: StoreInfo, root: PathBuf, ids: Arc<dyn IdSource>) -> Self {
+    pub(super) fn new(info: StoreInfo, root: PathBuf, ids: Arc<dyn IdSource>, disk: Arc<dyn Disk>) -> Self {
         let durable = Mutex::new(HashSet::new());
-        Self { info, meter: Meter::default(), root, ids, no_openat2: AtomicBool::new(false), durable }
+        Self { info, meter: Meter::default(), root, ids, disk, no_openat2: AtomicBool::new(false), durable }
     }
 
     #[cfg(test)]
@@ -170,7 +171,7 @@ impl Tree {
                 Err(Errno::NOENT) => {}
                 Err(e) => return Err(fail(e)),
             }
-            match make_pieces(root, path) {
+            match self.make_pieces(root, path) {
                 Ok(dir) => return Ok(dir),
                 Err(Errno::NOENT) => {}
                 Err(e) => return Err(fail(e)),
@@ -183,13 +184,14 @@ impl Tree {
         let fail = |e| self.fail(e, "create the directory", &self.root.display().to_string());
         let missing: Vec<&Path> = self.root.ancestors().take_while(|p| !p.exists()).collect();
         for path in missing.into_iter().rev() {
-            match rustix::fs::mkdir(path, Mode::from_raw_mode(0o777)) {
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            let Some(name) = name.to_str() else { return Err(fail(Errno::ILSEQ)) };
+            let parent = open_path(parent).map_err(fail)?;
+            match self.disk.make_directory((parent.as_fd(), name)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(e) => return Err(fail(e)),
             }
-            if let Some(parent) = path.parent() {
-                sync_path(parent).map_err(fail)?;
-            }
+            self.fsync(&parent).map_err(fail)?;
         }
         rustix::fs::open(&self.root, DIRECTORY, Mode::empty()).map_err(fail)
     }
@@ -198,7 +200,7 @@ impl Tree {
     /// whose entry for the one below has not been made durable by this process.
     pub(super) fn make_durable(&self, path: &str, dir: impl AsFd) -> Result<()> {
         let fail = |e| self.fail(e, "fsync", path);
-        rustix::fs::fsync(&dir).map_err(fail)?;
+        self.fsync(&dir).map_err(fail)?;
         let last = directory_id(&dir).map_err(fail)?;
         if self.durable.lock().contains(&last) {
             return Ok(());
@@ -208,7 +210,7 @@ impl Tree {
         if !self.durable.lock().contains(&fresh[0]) {
             // The root was there before us, or we fsynced its parent when creating it; a parent that may not even be
             // opened was not ours to make.
-            match self.root.parent().map(sync_path) {
+            match self.root.parent().map(|parent| self.fsync(open_path(parent)?)) {
                 None | Some(Ok(()) | Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::INVAL)) => {}
                 Some(Err(e)) => return Err(fail(e)),
             }
@@ -223,7 +225,7 @@ impl Tree {
             };
             let id = directory_id(&below).map_err(fail)?;
             if !self.durable.lock().contains(&id) {
-                rustix::fs::fsync(&above).map_err(fail)?;
+                self.fsync(&above).map_err(fail)?;
                 fresh.push(id);
             }
             above = below;
@@ -267,7 +269,7 @@ impl Tree {
             let path = format!("{prefix}{:016x}", self.ids.next_u64());
             let (parent, name) = split(&path);
             let dir = self.make_directory(parent)?;
-            match rustix::fs::openat(&dir, name, CREATE, Mode::from_raw_mode(0o666)) {
+            match self.disk.create((dir.as_fd(), name)) {
                 Ok(file) => return Ok((dir, path, file)),
                 // The name is taken, or somebody found the directory empty and removed it.
                 Err(Errno::EXIST | Errno::NOENT) => {}
@@ -284,11 +286,65 @@ impl Tree {
         while !path.is_empty() && path != stop {
             let (parent, name) = split(path);
             let Ok(dir) = self.beneath(&root, parent, DIRECTORY) else { return };
-            if rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR).is_err() {
+            if self.disk.remove_directory((dir.as_fd(), name)).is_err() {
                 return;
             }
             path = parent;
         }
+    }
+
+    pub(super) fn fsync(&self, fd: impl AsFd) -> rustix::io::Result<()> {
+        self.disk.fsync(fd.as_fd())
+    }
+
+    /// Unlinks; nothing there is fine.
+    pub(super) fn unlink(&self, dir: impl AsFd, name: &str) -> rustix::io::Result<()> {
+        match self.disk.unlink((dir.as_fd(), name)) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Moves a file without replacing: `renameat2`, or link and unlink where the file system lacks it.
+    pub(super) fn move_to_free_name(&self, from: disk::Entry<'_>, to: disk::Entry<'_>) -> rustix::io::Result<Moved> {
+        match self.disk.rename(from, to, Renaming::ToFree) {
+            Ok(()) => return Ok(Moved::Yes),
+            Err(e) if lacks_rename_flags(e) => {}
+            Err(Errno::EXIST) => return Ok(Moved::Taken),
+            Err(Errno::NOENT) => return Ok(Moved::Gone),
+            Err(e) => return Err(e),
+        }
+        self.link_and_unlink(from, to)
+    }
+
+    /// Moves a file without replacing and without `renameat2`. A crash in between leaves both names.
+    pub(super) fn link_and_unlink(&self, from: disk::Entry<'_>, to: disk::Entry<'_>) -> rustix::io::Result<Moved> {
+        match self.disk.link(from, to) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(Moved::Taken),
+            Err(Errno::NOENT) => return Ok(Moved::Gone),
+            Err(e) => return Err(e),
+        }
+        self.unlink(from.0, from.1)?;
+        self.fsync(from.0)?;
+        Ok(Moved::Yes)
+    }
+
+    /// Creates the directories of `path` as far as they are missing, and opens the last.
+    fn make_pieces(&self, root: OwnedFd, path: &str) -> rustix::io::Result<OwnedFd> {
+        let mut here = root;
+        for piece in path.split('/').filter(|p| !p.is_empty()) {
+            // Opened first: in a parent that is read-only it may be there already.
+            let open = || rustix::fs::openat(&here, piece, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
+            here = match open() {
+                Err(Errno::NOENT) => match self.disk.make_directory((here.as_fd(), piece)) {
+                    Ok(()) | Err(Errno::EXIST) => open()?,
+                    Err(e) => return Err(e),
+                },
+                answer => answer?,
+            };
+        }
+        Ok(here)
     }
 
     /// An error of the system, in the words of the contract. `what` is a key or a path.
@@ -352,62 +408,10 @@ pub(super) enum Moved {
     Gone,
 }
 
-/// Moves a file without replacing: `renameat2`, or link and unlink where the file system lacks it.
-pub(super) fn move_to_free_name(from: (BorrowedFd<'_>, &str), to: (BorrowedFd<'_>, &str)) -> rustix::io::Result<Moved> {
-    match rustix::fs::renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
-        Ok(()) => return Ok(Moved::Yes),
-        Err(e) if lacks_rename_flags(e) => {}
-        Err(Errno::EXIST) => return Ok(Moved::Taken),
-        Err(Errno::NOENT) => return Ok(Moved::Gone),
-        Err(e) => return Err(e),
-    }
-    link_and_unlink(from, to)
-}
-
-/// Moves a file without replacing and without `renameat2`. A crash in between leaves both names.
-pub(super) fn link_and_unlink(from: (BorrowedFd<'_>, &str), to: (BorrowedFd<'_>, &str)) -> rustix::io::Result<Moved> {
-    match rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty()) {
-        Ok(()) => {}
-        Err(Errno::EXIST) => return Ok(Moved::Taken),
-        Err(Errno::NOENT) => return Ok(Moved::Gone),
-        Err(e) => return Err(e),
-    }
-    match rustix::fs::unlinkat(from.0, from.1, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(e) => return Err(e),
-    }
-    rustix::fs::fsync(from.0)?;
-    Ok(Moved::Yes)
-}
-
-/// Unlinks; nothing there is fine.
-pub(super) fn unlink(dir: impl AsFd, name: &str) -> rustix::io::Result<()> {
-    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(e) => Err(e),
-    }
-}
-
-/// Creates the directories of `path` as far as they are missing, and opens the last.
-fn make_pieces(root: OwnedFd, path: &str) -> rustix::io::Result<OwnedFd> {
-    let mut here = root;
-    for piece in path.split('/').filter(|p| !p.is_empty()) {
-        // Opened first: in a parent that is read-only it may be there already.
-        let open = || rustix::fs::openat(&here, piece, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
-        here = match open() {
-            Err(Errno::NOENT) => match rustix::fs::mkdirat(&here, piece, Mode::from_raw_mode(0o777)) {
-                Ok(()) | Err(Errno::EXIST) => open()?,
-                Err(e) => return Err(e),
-            },
-            answer => answer?,
-        };
-    }
-    Ok(here)
-}
-
-fn sync_path(path: &Path) -> rustix::io::Result<()> {
+/// Opens a directory by its path, following links: what lies above a root is the user's own word.
+fn open_path(path: &Path) -> rustix::io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    rustix::fs::fsync(rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?)
+    rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())
 }
 
 fn directory_id(dir: impl AsFd) -> rustix::io::Result<DirectoryId> {
