@@ -4,14 +4,17 @@
 //! - [`fault`]: a store that fails as a test asks, before an effect or after it;
 //! - [`conformance`]: holds a store to the promises of its contract;
 //! - [`clock`]: time that moves when told to, ids from a seed;
+//! - [`power`]: a disk that forgets what was not fsynced;
 //! - [`fixtures`]: fills stores and reads them back.
 
 pub mod clock;
 pub mod conformance;
 pub mod fault;
 pub mod fixtures;
+pub mod power;
 pub mod s3;
 
 pub use clock::{SeededIds, SimClock, SplitMix};
 pub use fault::FaultStore;
+pub use power::Recorder;
 pub use s3::{S3Handle, S3Options, S3Server};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use baler_model::{RawConfig, StoreConfig};
-use baler_store::{DirectoryOptions, DirectoryStore, Store};
+use baler_store::{DirectoryOptions, DirectoryStore, Store, SystemDisk};
 use baler_testkit::fault::Hook;
 use baler_testkit::{FaultStore, SeededIds};
 use tempfile::TempDir;
@@ -56,8 +56,17 @@ impl Disk {
         self.process_through(text, None)
     }
 
+    /// The same, over a disk that a test looks at.
+    pub(crate) fn process_over(&self, text: &str, disk: Arc<dyn baler_store::Disk>) -> Process {
+        self.build(text, None, disk)
+    }
+
     /// The same, with `hook` before all stores.
     pub(crate) fn process_through(&self, text: &str, hook: Option<Hook>) -> Process {
+        self.build(text, hook, Arc::new(SystemDisk))
+    }
+
+    fn build(&self, text: &str, hook: Option<Hook>, disk: Arc<dyn baler_store::Disk>) -> Process {
         let base = self.dir.path().to_str().unwrap();
         let text = format!("version = 1\n{text}");
         let raw = RawConfig::parse(&text, "baler.toml", &|_| None, &[]).unwrap_or_else(|e| panic!("{e}"));
@@ -69,7 +78,8 @@ impl Disk {
             let (clock, ids) = (Arc::new(HurriedClock), Arc::new(SeededIds::new(seed * 100)));
             let root = PathBuf::from(&directory.root);
             let options = DirectoryOptions::default();
-            let opened = Arc::new(DirectoryStore::new(id.to_string(), root, options, clock, ids).unwrap());
+            let opened =
+                Arc::new(DirectoryStore::over(disk.clone(), id.to_string(), root, options, clock, ids).unwrap());
             let opened: Arc<dyn Store> = match &hook {
                 Some(hook) => Arc::new(FaultStore::with_hook(opened, Arc::clone(hook))),
                 None => opened,

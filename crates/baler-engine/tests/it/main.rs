@@ -11,6 +11,7 @@ mod golden;
 mod held;
 mod lifecycle;
 mod models;
+mod power;
 mod prop_combine;
 mod reference_defects;
 mod review;
