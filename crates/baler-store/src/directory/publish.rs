@@ -47,6 +47,7 @@ impl Tree {
         let (temp_parent, temp_name) = split(&temp);
         let (parent, name) = self.to_write(staged.key.as_str())?;
         let dir = self.make_directory(parent)?;
+        self.make_reachable(parent, &dir)?;
         let temp_dir = self.open_directory(temp_parent)?;
         match (precondition, &temp_dir) {
             (Precondition::Matches(_) | Precondition::Whatever, Some(temp_dir)) => one_at_a_time(temp_dir),
@@ -316,7 +317,8 @@ impl Publishing<'_> {
             Entry::File(out) if old.is_none_or(|old| out.is(old)) => {
                 // The new entry must last before the old file goes.
                 self.tree.make_durable(self.parent, &self.dir)?;
-                self.tree.unlink(temp_dir, own).map_err(|e| self.fail(e))?;
+                // And its going too: nobody looks at this name once the run is committed.
+                self.tree.unlink(temp_dir, own).and_then(|()| self.tree.fsync(temp_dir)).map_err(|e| self.fail(e))?;
                 return self.gone();
             }
             Entry::File(out) | Entry::Other(out) => out,

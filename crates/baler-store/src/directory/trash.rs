@@ -56,6 +56,8 @@ impl Tree {
             (format!("{long}/{}.{random:016x}", version.etag), name)
         };
         let trash_dir = self.make_directory(&trash)?;
+        // What comes to lie there may be another version than the planned one: nobody's bytes are lost on the way.
+        self.make_reachable(&trash, &trash_dir)?;
         match self.disk.rename((dir.as_fd(), name), (trash_dir.as_fd(), aside), Renaming::Over) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Ok(Try::Again),

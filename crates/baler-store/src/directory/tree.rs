@@ -238,6 +238,14 @@ impl Tree {
         Ok(())
     }
 
+    /// Makes sure that `dir`, which is `path` below the root, is found again after a power loss: before a file that has
+    /// another name already is moved into it. Else the old name could be gone, and the new one in a directory that
+    /// nothing leads to. Cost: nothing but a look where this process made the directory durable before.
+    pub(super) fn make_reachable(&self, path: &str, dir: impl AsFd) -> Result<()> {
+        let id = directory_id(&dir).map_err(|e| self.fail(e, "look at", path))?;
+        if self.durable.lock().contains(&id) { Ok(()) } else { self.make_durable(path, dir) }
+    }
+
     /// What is at `name` in `dir`, following no symbolic link.
     pub(super) fn entry(&self, dir: impl AsFd, name: &str) -> Result<Entry> {
         match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {

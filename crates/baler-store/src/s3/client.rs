@@ -20,7 +20,7 @@ use super::config::S3Options;
 use super::credentials::S3Credentials;
 use super::limit::RateLimit;
 use super::refusal::{self, Refusal};
-use super::retry::{CONNECT_TRIES, Judgement, backoff, judge};
+use super::retry::{CONNECT_TRIES, Judgement, KNOCK, RESTART, backoff, judge};
 use super::sign::{Payload, sign_request};
 use super::transport::{Chunks, Transport, TransportError, chain};
 use super::xml::error_body;
@@ -81,6 +81,8 @@ pub(crate) struct Client {
     /// What to add to our clock to have the server's, in milliseconds.
     skew_ms: AtomicI64,
     server: Mutex<Option<String>>,
+    /// Whether the server ever answered: then it is there, and may be starting anew.
+    answered: AtomicBool,
 }
 
 impl Client {
@@ -118,6 +120,7 @@ impl Client {
             slots: Semaphore::new(most),
             skew_ms: AtomicI64::new(0),
             server: Mutex::new(None),
+            answered: AtomicBool::new(false),
             checksums: AtomicBool::new(true),
             options,
             clock,
@@ -160,11 +163,14 @@ impl Client {
     async fn settle(&self, call: &Call<'_>, reading: Reading) -> Result<Reply<Try>> {
         let mut tries = 0;
         let (mut refreshed, mut corrected) = (false, false);
+        // Since when nobody answers the door, and how often we knocked.
+        let mut away: Option<(Timestamp, u32)> = None;
         loop {
             tries += 1;
             let detail = match self.once(call, reading).await? {
                 done @ (Try::Done(_) | Try::Opened(_)) => return Ok(Ok(done)),
                 Try::Refused { refusal, date } => {
+                    away = None;
                     let now = self.server_now();
                     let gap = date.map(|date| date.duration_since(now).unsigned_abs());
                     match judge(&refusal, call.action, gap) {
@@ -189,8 +195,20 @@ impl Client {
                     TransportError::Certificate(text) => return Err(self.untrusted(call, text)),
                     TransportError::Connect(text) => {
                         let detail = format!("cannot connect to {}: {text}", self.address.endpoint);
-                        if tries >= CONNECT_TRIES {
-                            return Err(self.exhausted(call, tries, detail));
+                        let now = self.clock.now();
+                        let (since, knocks) = away.map_or((now, 1), |(since, knocks)| (since, knocks + 1));
+                        away = Some((since, knocks));
+                        let is_known = self.answered.load(Ordering::Relaxed);
+                        if is_known && now.duration_since(since) < RESTART {
+                            // It answered before: most likely it is being started anew. These tries do not count.
+                            tries -= 1;
+                            Meter::add(&self.meter.retries, 1);
+                            tracing::debug!(store = %self.info.name, key = call.key, %detail, "waiting for the server");
+                            self.clock.sleep(backoff(knocks, &*self.ids).min(KNOCK)).await;
+                            continue;
+                        }
+                        if is_known || knocks >= CONNECT_TRIES {
+                            return Err(self.exhausted(call, tries.max(knocks), detail));
                         }
                         detail
                     }
@@ -228,6 +246,7 @@ impl Client {
             Ok(response) => response,
             Err(error) => return Ok(Try::Failed(error)),
         };
+        self.answered.store(true, Ordering::Relaxed);
         if let Some(server) = response.headers().get(SERVER).and_then(|v| v.to_str().ok()) {
             let mut seen = self.server.lock();
             if seen.as_deref() != Some(server) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::call::Action;
 use super::refusal::Refusal;
 use crate::IdSource;
@@ -9,8 +11,13 @@ use crate::IdSource;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
-/// Tries for a server that does not even answer the door: a wrong endpoint should be told soon.
+/// Tries for a server that never answered the door: a wrong endpoint should be told soon.
 pub(crate) const CONNECT_TRIES: u32 = 4;
+
+/// How long a server that answered before may be away: it is being started anew, or its address is being moved.
+pub(crate) const RESTART: SignedDuration = SignedDuration::from_secs(30);
+/// Longest pause between two looks whether it is back.
+pub(crate) const KNOCK: Duration = Duration::from_secs(1);
 
 /// Clocks further apart than this are corrected; the server itself tolerates fifteen minutes.
 const LARGEST_GAP: Duration = Duration::from_secs(10 * 60);

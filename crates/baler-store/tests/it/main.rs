@@ -10,3 +10,5 @@ mod moto;
 mod s3;
 #[cfg(feature = "s3")]
 mod s3_faults;
+mod s3_liars;
+mod s3_restart;

@@ -7,7 +7,7 @@
 //! What may survive a cut, by POSIX and by what every journal and every ordered file system adds to it:
 //!
 //! - an entry's change (create, link, unlink, mkdir, rmdir, both sides of a rename) lasts once *its own* directory was
-//!   fsynced; before, each change may or may not have reached the disk, in whatever order;
+//!   fsynced; before, each change may or may not have reached the disk, in whatever order but that of one name;
 //! - a rename takes the old name away only where the new one is there: a file is never lost by it, but where the names
 //!   are in two directories it may have both. An exchange happens to both names or to none, and so does a rename within
 //!   one directory;

@@ -49,12 +49,13 @@ struct Change {
     to: Option<Node>,
     number: usize,
     /// The changes that must be on the disk where this one is: the old name of a rename goes only where the new one
-    /// came; the two sides of an exchange need each other; a directory goes only when it is empty.
+    /// came; the two sides of an exchange need each other; a directory goes only when it is empty; the changes of one
+    /// name happen in their order.
     needs: Vec<usize>,
 }
 
 /// How far a file's bytes are written and durable.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Length {
     now: u64,
     durable: u64,
@@ -172,6 +173,13 @@ impl Tape {
         Some(format!("{}/{name}", self.path(dir)?))
     }
 
+    fn found_len(&self, node: Node) -> u64 {
+        match self.kinds[node.0] {
+            Kind::File(len) => len,
+            Kind::Directory => 0,
+        }
+    }
+
     /// What may be found behind the first `calls` calls.
     pub(super) fn image(&self, calls: usize, survival: Survival) -> Image {
         let (mut durable, mut pending) = (self.found.clone(), Vec::<Change>::new());
@@ -186,13 +194,15 @@ impl Tape {
         for call in &self.calls[..calls] {
             match call {
                 Call::Grow { node, len } => {
-                    let length = lengths.entry(*node).or_default();
+                    let found = self.found_len(*node);
+                    let length = lengths.entry(*node).or_insert(Length { now: found, durable: found });
                     *length = Length { now: *len, durable: length.durable.min(*len) };
                 }
                 Call::Fsync { node } => match self.kinds[node.0] {
                     Kind::File(_) => {
-                        let length = lengths.entry(*node).or_default();
-                        length.durable = length.now;
+                        if let Some(length) = lengths.get_mut(node) {
+                            length.durable = length.now;
+                        }
                     }
                     Kind::Directory => settle(*node, &mut durable, &mut pending),
                 },
@@ -202,6 +212,8 @@ impl Tape {
                 if let (Call::RemoveDirectory { .. }, Some(gone)) = (call, at(&now, &change.place)) {
                     change.needs = pending.iter().filter(|c| c.place.0 == gone).map(|c| c.number).collect();
                 }
+                // The changes of one name happen in their order.
+                change.needs.extend(pending.iter().rev().find(|c| c.place == change.place).map(|c| c.number));
                 set(&mut now, change.place.clone(), change.to);
                 pending.push(change);
                 numbered += 1;
@@ -302,13 +314,7 @@ fn settle(dir: Node, durable: &mut Entries, pending: &mut Vec<Change>) {
     let mut wanted: BTreeSet<usize> = pending.iter().filter(|c| c.place.0 == dir).map(|c| c.number).collect();
     loop {
         let needed = pending.iter().filter(|c| wanted.contains(&c.number)).flat_map(|c| c.needs.iter().copied());
-        let earlier = pending.iter().filter(|c| {
-            pending
-                .iter()
-                .any(|later| later.number > c.number && later.place == c.place && wanted.contains(&later.number))
-        });
-        let more: BTreeSet<usize> =
-            needed.filter(|n| pending.iter().any(|c| c.number == *n)).chain(earlier.map(|c| c.number)).collect();
+        let more: BTreeSet<usize> = needed.filter(|n| pending.iter().any(|c| c.number == *n)).collect();
         if more.is_subset(&wanted) {
             break;
         }

@@ -51,6 +51,28 @@ pub enum Conditions {
     NotAtomic,
 }
 
+/// One conditional write, for servers that break one promise and keep the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conditional {
+    /// A put under `If-None-Match: *`.
+    PutIfAbsent,
+    /// A completion under `If-None-Match: *`.
+    CompleteIfAbsent,
+    /// A completion under `If-Match`.
+    CompleteIfMatch,
+    /// A delete under `If-Match`.
+    DeleteIfMatch,
+}
+
+/// Whether an upload outlives its completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uploads {
+    /// It is gone, as on S3.
+    EndWhenCompleted,
+    /// It can be completed again and again: a repeated completion brings a deleted object back.
+    StayOpen,
+}
+
 /// Whether the server keeps and shows full-object checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksums {
@@ -110,6 +132,10 @@ pub struct S3Options {
     pub min_part: u64,
     /// How conditions of writes are treated.
     pub conditions: Conditions,
+    /// One kind of conditional write that is treated otherwise.
+    pub exception: Option<(Conditional, Conditions)>,
+    /// Whether uploads can be completed twice.
+    pub uploads: Uploads,
     /// Whether full-object checksums are kept.
     pub checksums: Checksums,
     /// What etags are.
@@ -134,6 +160,8 @@ impl Default for S3Options {
             page_size: 1000,
             min_part: 5 << 20,
             conditions: Conditions::Honoured,
+            exception: None,
+            uploads: Uploads::EndWhenCompleted,
             checksums: Checksums::Crc64Nvme,
             etags: Etags::Md5,
             first_byte_delay: Duration::ZERO,

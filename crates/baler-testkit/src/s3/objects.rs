@@ -12,7 +12,7 @@ use s3s::{S3Request, S3Result, TrailingHeaders, s3_error};
 
 use super::content::Content;
 use super::state::{Attributes, Guard, Object, crc64_text};
-use super::{Checksums, Shared, Versioning};
+use super::{Checksums, Op, Shared, Versioning};
 
 /// S3's limit for one copy. Source: S3 API, CopyObject.
 const MAX_COPY: u64 = 5 << 30;
@@ -42,7 +42,9 @@ impl Shared {
         let object = self.state.new_object(Content::from_bytes(body), attributes);
         let object = self
             .state
-            .guarded(&input.bucket, &input.key, &guard, |bucket| Ok(self.state.insert(bucket, &input.key, object)))
+            .guarded(Op::PutObject, (&input.bucket, &input.key), &guard, |bucket| {
+                Ok(self.state.insert(bucket, &input.key, object))
+            })
             .await?;
         let (checksum_crc64nvme, checksum_type) = self.shown_checksum(&object);
         Ok(PutObjectOutput {
@@ -122,7 +124,7 @@ impl Shared {
     async fn delete(&self, bucket: &str, key: &str, guard: &Guard) -> S3Result<DeleteObjectOutput> {
         let version = format!("v{:016x}", self.state.next_number());
         self.state
-            .guarded(bucket, key, guard, |bucket| {
+            .guarded(Op::DeleteObject, (bucket, key), guard, |bucket| {
                 bucket.objects.remove(key);
                 Ok(match bucket.versioning {
                     Versioning::Off => DeleteObjectOutput::default(),
@@ -202,7 +204,9 @@ impl Shared {
         let object = self.state.new_object(source.content.clone(), attributes);
         let object = self
             .state
-            .guarded(&input.bucket, &input.key, &guard, |bucket| Ok(self.state.insert(bucket, &input.key, object)))
+            .guarded(Op::CopyObject, (&input.bucket, &input.key), &guard, |bucket| {
+                Ok(self.state.insert(bucket, &input.key, object))
+            })
             .await?;
         let (checksum_crc64nvme, checksum_type) = self.shown_checksum(&object);
         Ok(CopyObjectOutput {

@@ -14,7 +14,7 @@ use s3s::dto::ETagCondition;
 use s3s::{S3Result, s3_error};
 
 use super::content::{Content, join_crc64};
-use super::{Conditions, Etags, LifecycleRule, S3Options, Versioning};
+use super::{Conditional, Conditions, Etags, LifecycleRule, Op, S3Options, Versioning};
 
 /// What an object says about itself besides its bytes.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +80,17 @@ impl Guard {
             (None, Some(ETagCondition::ETag(etag))) => Ok(Self::Matches(etag.into_value())),
             // S3: "If-None-Match ... expects the * character"; both headers at once are not implemented either.
             _ => Err(s3_error!(NotImplemented, "this combination of conditions is not implemented")),
+        }
+    }
+
+    /// Which kind of conditional write this is of an operation.
+    fn guards(&self, op: Op) -> Option<Conditional> {
+        match (op, self) {
+            (Op::PutObject, Self::Absent) => Some(Conditional::PutIfAbsent),
+            (Op::CompleteMultipartUpload, Self::Absent) => Some(Conditional::CompleteIfAbsent),
+            (Op::CompleteMultipartUpload, Self::Matches(_)) => Some(Conditional::CompleteIfMatch),
+            (Op::DeleteObject, Self::Matches(_)) => Some(Conditional::DeleteIfMatch),
+            _ => None,
         }
     }
 
@@ -192,14 +203,18 @@ impl State {
     /// Without atomicity, the guard is looked at first and the write follows later, whatever happened in between.
     pub(super) async fn guarded<T>(
         &self,
-        bucket: &str,
-        key: &str,
+        op: Op,
+        (bucket, key): (&str, &str),
         guard: &Guard,
         write: impl FnOnce(&mut Bucket) -> S3Result<T>,
     ) -> S3Result<T> {
         let bucket = self.bucket(bucket)?;
         let check = |bucket: &MutexGuard<'_, Bucket>| guard.check(bucket.objects.get(key).map(|object| &**object));
-        let conditions = self.options.read().conditions;
+        let conditions = {
+            let options = self.options.read();
+            let excepted = options.exception.filter(|(write, _)| guard.guards(op) == Some(*write));
+            excepted.map_or(options.conditions, |(_, conditions)| conditions)
+        };
         match conditions {
             Conditions::Honoured => {
                 let mut bucket = bucket.lock();

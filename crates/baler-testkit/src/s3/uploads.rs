@@ -3,11 +3,11 @@
 use s3s::dto::*;
 use s3s::{S3Request, S3Result, s3_error};
 
-use super::Shared;
 use super::buckets::limit;
 use super::content::Content;
 use super::objects::{Claimed, etag, read_body, time};
 use super::state::{Attributes, Guard, NamedPart, Upload, crc64_text};
+use super::{Op, Shared, Uploads};
 
 /// S3's limit for one part. Source: S3 user guide, "Multipart upload limits".
 const MAX_PART: u64 = 5 << 30;
@@ -175,11 +175,15 @@ impl Shared {
             Ok(NamedPart { number, etag: part.e_tag.map(ETag::into_value), crc64: part.checksum_crc64nvme })
         });
         let named = named.collect::<S3Result<Vec<_>>>()?;
-        let (min_part, now) = (self.state.options.read().min_part, self.state.now());
+        let (min_part, uploads) = {
+            let options = self.state.options.read();
+            (options.min_part, options.uploads)
+        };
+        let now = self.state.now();
         let id = (input.key.clone(), input.upload_id.clone());
         let object = self
             .state
-            .guarded(&input.bucket, &input.key, &guard, |bucket| {
+            .guarded(Op::CompleteMultipartUpload, (&input.bucket, &input.key), &guard, |bucket| {
                 let upload = bucket.uploads.get(&id).ok_or_else(no_such_upload)?;
                 let object = upload.assemble(&named, min_part, now)?;
                 if input.mpu_object_size.is_some_and(|size| size != object.content.size() as i64) {
@@ -191,7 +195,9 @@ impl Shared {
                 if input.checksum_crc64nvme.as_ref().is_some_and(|crc| *crc != crc64_text(object.crc64)) {
                     return Err(s3_error!(BadDigest, "The CRC64NVME you specified did not match what was calculated"));
                 }
-                bucket.uploads.remove(&id);
+                if uploads == Uploads::EndWhenCompleted {
+                    bucket.uploads.remove(&id);
+                }
                 Ok(self.state.insert(bucket, &input.key, object))
             })
             .await?;
