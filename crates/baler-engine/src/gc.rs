@@ -108,11 +108,12 @@ async fn uploads(
         let is_target = store.info().url == flow.target.info().url;
         for upload in listed {
             let (key, handle) = (upload.key.as_str(), &upload.handle);
-            let ours = (is_target && keys.contains(&upload.key))
+            let ours = key.starts_with(PROOFS)
+                || (is_target && keys.contains(&upload.key))
                 || own.iter().any(|prefix| key.starts_with(prefix) || handle.starts_with(prefix));
             let old = now.duration_since(upload.started) >= min_age;
             // Clocks disagree: an upload begun a minute before the first plan by the store's clock may still be ours.
-            let probe = key.contains("_probe/");
+            let probe = key.contains("_probe/") || key.starts_with(PROOFS);
             let after_plan = probe || upload.started + SignedDuration::from_mins(1) >= first.opened_at;
             if !ours || !old || !after_plan || live.contains(handle) {
                 continue;
@@ -157,6 +158,9 @@ fn places(flow: &Flow, state: &LedgerState) -> Vec<(Arc<dyn Store>, Vec<String>)
     }
     places
 }
+
+/// Where the proof of a directory stages what it races with.
+const PROOFS: &str = ".baler-tmp/baler/proof/";
 
 /// By what [`Store::list_staged`] names a staged output.
 fn handle(staged: &baler_model::Staged) -> String {

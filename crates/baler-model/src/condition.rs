@@ -218,6 +218,9 @@ impl Operand {
             }
             return Ok(Self { term, shift: if sign == '-' { -shift } else { shift } });
         }
+        if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_') {
+            return Err(SyntaxError::hinted(at, format!("the number `{text}` is too large"), "38 digits are compared"));
+        }
         Ok(Self { term: Term::name(text, at, from)?, shift: SignedDuration::ZERO })
     }
 

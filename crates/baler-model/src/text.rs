@@ -11,6 +11,8 @@ pub fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -
         .into_iter()
         .map(|word| (strsim::damerau_levenshtein(&given_folded, &word.to_lowercase()), word))
         .filter(|(distance, word)| *distance <= 1 + word.len().min(given.len()) / 4)
+        // To a single letter every other one is close.
+        .filter(|(distance, _)| *distance == 0 || given.chars().count() > 1)
         .min()
         .map(|(_, word)| word)
 }

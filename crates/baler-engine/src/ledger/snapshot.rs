@@ -60,6 +60,8 @@ impl Ledger {
         if state.head().0 < newest.0 + EVERY {
             return Ok(());
         }
+        // A snapshot that outlasts the entries it folds would leave a gap in the log behind it.
+        self.sync_log(state).await?;
         let consumed = self.consumed(state).await?;
         let bytes = render(state, consumed.sorted()).expect("writing to memory cannot fail");
         let key = self.paths.snapshot(state.head());

@@ -190,7 +190,11 @@ async fn archive_one(
             archive.store.abort_staged(&staged).await?;
             // An earlier call may have archived it before it died: then the bytes are the same.
             match same_bytes(flow, input, &*archive.store, &key).await? {
-                true => Ok(Archived::There),
+                true => {
+                    // Its author may have died before it was durable, and the source is deleted next.
+                    archive.store.sync(&key).await?;
+                    Ok(Archived::There)
+                }
                 false => Ok(Archived::Taken(key)),
             }
         }

@@ -168,6 +168,8 @@ pub(super) async fn finish_withdrawal(
     let wrap = flow.ledger_error();
     let run = &plan.header.run;
     let known = known_run(flow, state, run)?.clone();
+    // Outputs are deleted on the word of `Withdrawing`, whoever wrote it.
+    flow.ledger.sync_log(state).await.map_err(&wrap)?;
     let mut unclear = Vec::new();
     for output in sealed_outputs(flow, run, &known).await? {
         // In this order: what is given up first cannot appear behind our back.

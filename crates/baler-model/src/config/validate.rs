@@ -225,6 +225,9 @@ impl Reader<'_> {
         if verb != "combine" {
             let (message, hint) = match OTHER_VERBS.contains(&verb) {
                 true => (format!("this build does not have `do = \"{verb}\"`"), "it has `do = \"combine\"`".to_owned()),
+                false if verb.is_empty() => {
+                    ("`do` names no operation".to_owned(), "this build has `do = \"combine\"`".to_owned())
+                }
                 false => (format!("unknown operation `{verb}`"), hint_of(verb, &["combine"])),
             };
             let span = operation.span();
@@ -295,7 +298,10 @@ fn reword(message: &str, path: &str) -> (String, Option<String>) {
     } else if message.starts_with("unknown variant") {
         unknown("value")
     } else {
-        message.strip_prefix("missing field ").map(|rest| (format!("{rest} is missing in `{path}`"), None))
+        message.strip_prefix("missing field ").map(|rest| {
+            let hint = rest.starts_with("`url`").then(|| "for example `{ url = \"s3://bucket\" }`".to_owned());
+            (format!("{rest} is missing in `{path}`"), hint)
+        })
     };
     reworded.unwrap_or_else(|| {
         // Serde names our types and its own; the reader of a file knows tables and arrays.
@@ -303,11 +309,17 @@ fn reword(message: &str, path: &str) -> (String, Option<String>) {
             Some((before, _)) => format!("{before}expected a table"),
             None => message
                 .replace("a sequence", "an array")
+                .replace("type: sequence", "type: array")
+                .replace("wanted string or table", "expected one of its words, a string")
                 .replace(": map,", ": a table,")
-                .replace("expected u64", "expected a whole number")
-                .replace("expected u32", "expected a whole number"),
+                .replace("expected u64", "expected a whole number, 0 or more")
+                .replace("expected u32", "expected a whole number, 0 or more"),
         };
         let hint = match message.rsplit_once("expected ") {
+            Some((_, "a table")) => Some("write it in braces: `{ key = … }`".to_owned()),
+            Some((_, "a boolean")) => Some("write `true` or `false`, without quotes".to_owned()),
+            Some((_, "a whole number, 0 or more")) => Some("write digits, without quotes".to_owned()),
+            Some((_, "one of its words, a string")) => Some("write it in quotes".to_owned()),
             Some((_, "a string")) => Some("write it in quotes".to_owned()),
             Some((_, "an array")) => Some("write it in brackets, texts in quotes: `[\"…\"]`".to_owned()),
             Some(_) | None => None,

@@ -189,6 +189,13 @@ impl Parser<'_> {
                 "use `*` where the text is not needed, `{{` for a brace",
             ));
         }
+        if name.starts_with('.') {
+            return Err(PatternError::hinted(
+                at,
+                format!("the name `{name}` begins with a dot"),
+                "write the dot before the brace: `.{name}`",
+            ));
+        }
         if let Some((base, _)) = name.split_once('.') {
             return Err(PatternError::hinted(
                 at,
@@ -197,7 +204,11 @@ impl Parser<'_> {
             ));
         }
         if name.starts_with(|c: char| c.is_ascii_digit()) {
-            return Err(PatternError::new(at, format!("the name `{name}` begins with a digit")));
+            return Err(PatternError::hinted(
+                at,
+                format!("the name `{name}` begins with a digit"),
+                format!("begin it with a letter, as in `{{n{name}}}`"),
+            ));
         }
         // `partition` and `dir` belong to other verbs' templates, where nothing of a pattern is in the way:
         // the sample in the manual captures `{partition:int}` itself, and a captured name comes first.
@@ -240,6 +251,7 @@ fn field_kind(spec: &str, at: usize) -> Result<FieldKind, PatternError> {
             format.check_readable(at)?;
             Ok(FieldKind::Time(format))
         }
+        "" => Err(PatternError::hinted(at, "no type stands behind the `:`", "leave out the `:`, or write `int`")),
         unknown => Err(PatternError::hinted(
             at,
             format!("unknown type `{unknown}`"),

@@ -17,7 +17,11 @@ const MEMBERS: [(&str, Member); 4] =
 
 pub(super) fn parse(text: &str, from: &Pattern) -> Result<Vec<Part>, TemplateError> {
     if text.is_empty() {
-        return Err(TemplateError::new(0, "the template is empty"));
+        return Err(TemplateError::hinted(
+            0,
+            "the template is empty",
+            "say what an output is called, as in `all.jsonl`",
+        ));
     }
     let mut parts: Vec<Part> = Vec::new();
     let mut at = 0;

@@ -317,8 +317,7 @@ impl Publishing<'_> {
             Entry::File(out) if old.is_none_or(|old| out.is(old)) => {
                 // The new entry must last before the old file goes.
                 self.tree.make_durable(self.parent, &self.dir)?;
-                // And its going too: nobody looks at this name once the run is committed.
-                self.tree.unlink(temp_dir, own).and_then(|()| self.tree.fsync(temp_dir)).map_err(|e| self.fail(e))?;
+                self.tree.unlink(temp_dir, own).map_err(|e| self.fail(e))?;
                 return self.gone();
             }
             Entry::File(out) | Entry::Other(out) => out,
@@ -355,7 +354,15 @@ impl Publishing<'_> {
 
     /// The staged file is not there: published, by us or another, or lost.
     fn gone(&self) -> Result<Try<PublishOutcome>> {
-        if self.target()?.is(&self.mark) { self.published() } else { Ok(Try::Done(PublishOutcome::StagedGone)) }
+        if !self.target()?.is(&self.mark) {
+            return Ok(Try::Done(PublishOutcome::StagedGone));
+        }
+        // What came out of an exchange is unlinked, by us or by one who died: were it there again, nobody would look
+        // at its name once the run is committed.
+        if let Some(temp_dir) = &self.temp_dir {
+            self.tree.fsync(temp_dir).map_err(|e| self.fail(e))?;
+        }
+        self.published()
     }
 
     fn exchange(&self, temp_dir: &OwnedFd, own: &str) -> rustix::io::Result<()> {

@@ -10,5 +10,7 @@ mod moto;
 mod s3;
 #[cfg(feature = "s3")]
 mod s3_faults;
+#[cfg(feature = "s3")]
 mod s3_liars;
+#[cfg(feature = "s3")]
 mod s3_restart;

@@ -71,6 +71,15 @@ impl fmt::Debug for Recorder {
     }
 }
 
+impl Drop for Recorder {
+    /// Other recorders have links to the same files.
+    fn drop(&mut self) {
+        for taken in self.seen.lock().taken_out.drain(..).rev() {
+            taken.put_back().expect("a file that was written can be written again");
+        }
+    }
+}
+
 impl Recorder {
     /// Takes what is below `tree` as durable. `stash` is an empty directory of the same file system, outside it.
     pub fn new(tree: PathBuf, stash: PathBuf) -> std::io::Result<Self> {
