@@ -16,5 +16,6 @@ mod prop_combine;
 mod reference_defects;
 mod review;
 mod s3_combine;
+mod s3_failing;
 mod s3_world;
 mod world;
