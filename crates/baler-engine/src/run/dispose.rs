@@ -121,8 +121,9 @@ async fn remove(flow: &Flow, plan: &Plan, input: &InputVersion, archive: Option<
     if let Some(archive) = archive {
         match archive_one(flow, plan, input, archive).await {
             Ok(Archived::There) => {}
-            // Changed or gone since: it is no longer ours to move.
-            Ok(Archived::SourceChanged) => return Ok(()),
+            // Changed or gone since: it is no longer ours to move. Whoever took it away may have died before that was
+            // durable, and `Disposed` says that it is gone.
+            Ok(Archived::SourceChanged) => return flow.source.sync(&input.key).await.map_err(fail),
             Ok(Archived::Taken(key)) => {
                 return Err(Failure {
                     error: format!("`{key}` in the archive is taken by another object"),
@@ -140,7 +141,7 @@ async fn remove(flow: &Flow, plan: &Plan, input: &InputVersion, archive: Option<
         // Declared by the user for a store that does not honour conditions: the gap between HEAD and DELETE is theirs.
         Deletes::Unconditional => match flow.source.head(&input.key).await {
             Ok(Some(head)) if head.version == input.version() => flow.source.delete(&input.key).await.map_err(fail),
-            Ok(Some(_) | None) => Ok(()),
+            Ok(Some(_) | None) => flow.source.sync(&input.key).await.map_err(fail),
             Err(error) => Err(fail(error)),
         },
     }

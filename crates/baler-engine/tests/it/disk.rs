@@ -25,6 +25,12 @@ impl Disk {
         Self { dir: tempfile::tempdir().unwrap(), seed: AtomicU64::new(100) }
     }
 
+    /// The same in memory, where there is such a place: thousands of worlds are made anew, and nothing of them has to
+    /// last.
+    pub(crate) fn in_memory() -> Self {
+        Self { dir: scratch(), seed: AtomicU64::new(100) }
+    }
+
     /// A path below the directory.
     pub(crate) fn path(&self, rest: &str) -> PathBuf {
         self.dir.path().join(rest)
@@ -88,6 +94,11 @@ impl Disk {
         }
         Process::over(&text, base, stores, Arc::new(HurriedClock), seed)
     }
+}
+
+/// A directory in memory, if there is such a place, else one like any other.
+pub(crate) fn scratch() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn walk(root: &Path, dir: &Path, files: &mut Vec<String>) {

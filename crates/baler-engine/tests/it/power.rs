@@ -13,7 +13,7 @@ use baler_engine::report::Status;
 use baler_testkit::power::{Image, Lost, Recorder, Survival, Unsynced};
 use jiff::SignedDuration;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, scratch};
 
 const HEAD: &str = r#"
 state = "lake:_baler"
@@ -138,7 +138,7 @@ fn outputs() -> BTreeMap<String, String> {
 impl Recorded {
     /// A world with sources, and nothing recorded.
     async fn prepare(scenario: Scenario, proofs: Proofs) -> (Disk, tempfile::TempDir) {
-        let disk = Disk::new();
+        let disk = Disk::in_memory();
         let config = config(&scenario);
         if proofs == Proofs::Before {
             let proving = disk.process_over(&config, Arc::new(Unsynced)).run_one().await;
@@ -152,7 +152,7 @@ impl Recorded {
         for (path, body) in scenario.before {
             disk.write(path, body);
         }
-        (disk, tempfile::tempdir().unwrap())
+        (disk, scratch())
     }
 
     /// An empty directory for a recorder's second links.

@@ -9,6 +9,9 @@ use super::tree::{TEMP, Tree, is_nothing, split};
 use super::version::FileVersion;
 use crate::{Meter, Result, StagedListing};
 
+/// Where the proof of a store stages: what comes out of an exchange there is its own.
+const PROOFS: &str = ".baler-tmp/baler/proof/";
+
 impl Tree {
     /// Lists temporary files whose path begins with `prefix`. Those that a publisher took are left out: what lies there
     /// may be an object that came out of an exchange, and publishing again deals with it.
@@ -32,7 +35,7 @@ impl Tree {
                 }
                 let below = format!("{path}/{name}");
                 let related = below.starts_with(prefix) || prefix.starts_with(&below);
-                if !related || name.contains(TAKEN) {
+                if !related || name.contains(TAKEN) && !below.starts_with(PROOFS) {
                     continue;
                 }
                 let stat = match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
