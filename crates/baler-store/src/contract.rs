@@ -58,6 +58,10 @@ pub enum StoreKind {
     Directory,
     /// Amazon S3 or a server that speaks its protocol.
     S3,
+    /// Azure Blob Storage.
+    Azure,
+    /// Google Cloud Storage.
+    Gcs,
     /// The memory of this process.
     Memory,
 }
@@ -134,7 +138,7 @@ pub struct Head {
     pub size: u64,
     /// When it was written, by the store's clock.
     pub modified: Timestamp,
-    /// The stamp that a task of Baler put on it, if any (S3, memory). A directory has none: see [`Store::confirm`].
+    /// The stamp that a task of Baler put on it, if any (S3, Azure, memory). A directory has none: see [`Store::confirm`].
     pub stamp: Option<Stamp>,
     /// Full-object CRC-64/NVME, where the store keeps one.
     pub crc64nvme: Option<u64>,

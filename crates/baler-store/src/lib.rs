@@ -1,12 +1,16 @@
-//! One contract over directories, S3 and memory.
+//! One contract over directories, S3, Azure Blob and memory.
 //!
 //! [`Store`] is the port; its module states the promises that every implementation keeps.
 
+#[cfg(feature = "azure")]
+pub mod azure;
 mod clock;
 mod contract;
 mod crc;
 mod directory;
 mod error;
+#[cfg(feature = "net")]
+mod http;
 mod listing;
 mod memory;
 mod meter;

@@ -47,7 +47,8 @@ pub async fn list_all(store: &Arc<dyn Store>, prefix: &str, concurrency: usize, 
     let lister = Lister { store: &**store, concurrency: concurrency.max(1), wanted };
     match store.info().kind {
         StoreKind::Directory => lister.directory(prefix).await,
-        StoreKind::S3 | StoreKind::Memory => lister.pages(prefix).await,
+        StoreKind::S3 | StoreKind::Gcs | StoreKind::Memory => lister.pages(prefix).await,
+        StoreKind::Azure => lister.in_turn(prefix).await,
     }
 }
 
@@ -78,6 +79,21 @@ struct Range {
 }
 
 impl Lister<'_> {
+    /// One page after the other: Azure cannot begin a listing behind a key, so ranges would cost what all of it costs.
+    async fn in_turn(&self, prefix: &str) -> Result<Listing> {
+        let mut request = ListRequest { prefix: prefix.into(), ..ListRequest::default() };
+        let (mut objects, mut unreadable) = (Vec::new(), 0);
+        loop {
+            let page = self.store.list(&request).await?;
+            objects.extend(page.objects);
+            unreadable += page.unreadable;
+            match page.next {
+                Some(next) => request.token = Some(next),
+                None => return Ok(finish(objects, unreadable)),
+            }
+        }
+    }
+
     async fn pages(&self, prefix: &str) -> Result<Listing> {
         let first = self.store.list(&ListRequest { prefix: prefix.into(), ..ListRequest::default() }).await?;
         if first.next.is_none() {

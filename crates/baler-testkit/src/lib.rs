@@ -1,12 +1,14 @@
 //! Test parts: an S3 server, fault-injecting stores, a simulated clock, conformance suites.
 //!
 //! - [`s3`]: an S3 server in memory, exact about conditions and able to fail on request;
+//! - [`azurite`]: Azure's emulator, started for a test;
 //! - [`fault`]: a store that fails as a test asks, before an effect or after it;
 //! - [`conformance`]: holds a store to the promises of its contract;
 //! - [`clock`]: time that moves when told to, ids from a seed;
 //! - [`power`]: a disk that forgets what was not fsynced;
 //! - [`fixtures`]: fills stores and reads them back.
 
+pub mod azurite;
 pub mod clock;
 pub mod conformance;
 pub mod fault;

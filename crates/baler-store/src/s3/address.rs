@@ -4,24 +4,9 @@
 //! targets are put together here and handed on as they are.
 
 use http::Uri;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::config::{Addressing, S3Options};
-
-/// Everything but the characters that RFC 3986 calls unreserved. Source: S3 API, "UriEncode" of Signature Version 4.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// The same, but `/` is kept: object keys in paths.
-const PATH: &AsciiSet = &QUERY.remove(b'/');
-
-/// Encodes a query name or value.
-pub(crate) fn encode_query(text: &str) -> String {
-    utf8_percent_encode(text, QUERY).to_string()
-}
-
-/// Encodes a key for a path.
-pub(crate) fn encode_path(text: &str) -> String {
-    utf8_percent_encode(text, PATH).to_string()
-}
+use crate::http::encode::{encode_path, encode_query};
 
 /// Decodes what `encoding-type=url` encoded; `None` where the name is not UTF-8.
 ///

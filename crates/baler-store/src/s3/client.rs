@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, DATE, HOST, HeaderName, SERVER, USER_AGENT};
+use http::header::{CONTENT_TYPE, DATE, HOST, SERVER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -18,12 +17,14 @@ use super::address::Address;
 use super::call::Call;
 use super::config::S3Options;
 use super::credentials::S3Credentials;
-use super::limit::RateLimit;
 use super::refusal::{self, Refusal};
-use super::retry::{CONNECT_TRIES, Judgement, KNOCK, RESTART, backoff, judge};
+use super::retry::{Judgement, judge};
 use super::sign::{Payload, sign_request};
-use super::transport::{Chunks, Transport, TransportError, chain};
 use super::xml::error_body;
+use crate::http::answer::{parse_http_date, read_body, text};
+use crate::http::limit::RateLimit;
+use crate::http::retry::{CONNECT_TRIES, KNOCK, RESTART, backoff};
+use crate::http::transport::{Chunks, Transport, TransportError};
 use crate::{Clock, IdSource, Meter, PartLimits, Result, StoreError, StoreInfo, StoreKind};
 
 /// Bodies up to this size are hashed into the signature where the connection is not encrypted.
@@ -32,8 +33,6 @@ const HASHED: usize = 64 << 10;
 const SLOWEST_LINE: u64 = 64 << 10;
 /// Copies and completions work on bytes that are already there and can take minutes to answer.
 const SERVER_WORK: Duration = Duration::from_secs(600);
-/// An answer that is not an object is never larger: a page of a thousand keys of 1,024 bytes, each encoded, is 4 MiB.
-const LARGEST_ANSWER: usize = 32 << 20;
 
 /// An answer that says yes, read to its end.
 #[derive(Debug)]
@@ -337,53 +336,5 @@ impl Client {
             self.skew_ms.store(gap, Ordering::Relaxed);
             tracing::warn!(store = %self.info.name, gap_ms = gap, "the clock differs from the server's; signing by the server's");
         }
-    }
-}
-
-async fn read_body(mut body: Incoming, quiet: Duration) -> std::result::Result<Bytes, TransportError> {
-    let mut first: Option<Bytes> = None;
-    let mut more: Vec<u8> = Vec::new();
-    loop {
-        let frame = match tokio::time::timeout(quiet, body.frame()).await {
-            Err(_elapsed) => return Err(TransportError::TimedOut(quiet)),
-            Ok(None) => break,
-            Ok(Some(Err(error))) => return Err(TransportError::Broken(chain(&error))),
-            Ok(Some(Ok(frame))) => frame,
-        };
-        let Ok(bytes) = frame.into_data() else { continue };
-        if first.as_ref().map_or(0, Bytes::len) + more.len() + bytes.len() > LARGEST_ANSWER {
-            return Err(TransportError::Broken("the answer is larger than any that S3 gives".into()));
-        }
-        match &first {
-            None => first = Some(bytes),
-            Some(begun) => {
-                if more.is_empty() {
-                    more.extend_from_slice(begun);
-                }
-                more.extend_from_slice(&bytes);
-            }
-        }
-    }
-    Ok(if more.is_empty() { first.unwrap_or_default() } else { more.into() })
-}
-
-/// A header's value, if it is text.
-pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// Reads `Fri, 24 May 2013 00:00:00 GMT`.
-pub(crate) fn parse_http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn http_dates_are_read() {
-        let read = parse_http_date("Fri, 24 May 2013 00:00:00 GMT").unwrap();
-        assert_eq!(read.to_string(), "2013-05-24T00:00:00Z");
     }
 }

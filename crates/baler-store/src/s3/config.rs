@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::http::{Proxy, Roots};
+
 /// How the bucket is named in a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Addressing {
@@ -13,26 +15,6 @@ pub enum Addressing {
     Path,
     /// In the host name: `https://bucket.host/key`.
     VirtualHost,
-}
-
-/// Whether requests go through a proxy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Proxy {
-    /// As `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say, like curl.
-    #[default]
-    Environment,
-    /// Never.
-    Direct,
-}
-
-/// Which certificate authorities are trusted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Roots {
-    /// Those of the operating system.
-    #[default]
-    Native,
-    /// Those of a PEM bundle, and no others, as `AWS_CA_BUNDLE` has it: the bundle's content.
-    Bundle(Vec<u8>),
 }
 
 /// Settings of one S3 store.

@@ -14,13 +14,11 @@ mod call;
 mod client;
 mod config;
 mod credentials;
-mod limit;
 mod publish;
 mod read;
 mod refusal;
 mod retry;
 mod sign;
-mod transport;
 mod upload;
 mod xml;
 
@@ -32,15 +30,18 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 
-pub use config::{Addressing, Proxy, Roots, S3Options};
+pub use crate::http::{Proxy, Roots};
+pub use config::{Addressing, S3Options};
 pub use credentials::{Anonymous, CredentialsError, S3Credentials, S3Secret, StaticCredentials};
 pub use xml::Versioning;
 
 use self::call::{Action, Call};
-use self::client::{Client, Done, Reply, text};
+use self::client::{Client, Done, Reply};
 use self::read::{CHECKSUM, META_WRITE, encode_crc, quoted};
 use self::upload::crc_of;
 use self::xml::BucketRule;
+use crate::http::answer::text;
+use crate::http::xml::unquoted;
 use crate::{
     AbortOutcome, ByteRange, Clock, Confirmation, DeleteOutcome, Get, Head, IdSource, LifecycleRule, ListRequest,
     Meter, OutputAttributes, Page, Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter,
@@ -125,7 +126,7 @@ impl S3Store {
     /// The version that a PUT made.
     fn written(&self, key: &Key, done: &Done) -> Result<ObjectVersion> {
         match text(&done.headers, ETAG) {
-            Some(etag) => Ok(ObjectVersion::new(xml::unquoted(etag))),
+            Some(etag) => Ok(ObjectVersion::new(unquoted(etag))),
             None => Err(self.client.failed(&Call::new(Action::Put, Some(key.as_str())), "the answer has no ETag")),
         }
     }

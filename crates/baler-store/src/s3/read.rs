@@ -4,22 +4,23 @@
 //! broken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use baler_model::{Key, ObjectVersion, Stamp, WriteId};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_MATCH, LAST_MODIFIED, RANGE};
+use futures::stream::{self, StreamExt};
+use http::header::{CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, StatusCode};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::call::{Action, Call};
-use super::client::{Client, parse_http_date, text};
-use super::retry::backoff;
-use super::transport::chain;
-use super::xml::unquoted;
+use super::client::Client;
+use crate::http::answer::{parse_http_date, text};
+use crate::http::body::{Body, Reopen, extent};
+use crate::http::retry::backoff;
+use crate::http::xml::unquoted;
 use crate::{ByteRange, Get, Head, Meter, Result, StoreError};
 
 /// User metadata that holds the stamp of a task. The name's end is [`Stamp::METADATA_NAME`].
@@ -151,39 +152,9 @@ pub(crate) async fn get(
     let (start, size) = extent(&opened, range).map_err(|detail| client.failed(&call, detail))?;
     let end = range.map_or(size, |range| range.end.min(size));
     let write_id = write_id(headers);
-    let body = Body {
-        client: Arc::clone(client),
-        key: key.clone(),
-        version: found.clone(),
-        at: start,
-        end,
-        open: Some(opened.into_body()),
-        fruitless: 0,
-    };
+    let source = Source { client: Arc::clone(client), key: key.clone(), version: found.clone() };
+    let body = Body::new(source, ByteRange::new(start, end), opened.into_body());
     Ok(Get { version: found, size, range: ByteRange::new(start, end), write_id, body: body.into_stream() })
-}
-
-/// Begin and size of the whole, as an answer tells them.
-fn extent(opened: &http::Response<Incoming>, range: Option<ByteRange>) -> std::result::Result<(u64, u64), String> {
-    let headers = opened.headers();
-    if opened.status() == StatusCode::PARTIAL_CONTENT {
-        let told = text(headers, CONTENT_RANGE).ok_or("the answer has no Content-Range")?;
-        let (start, size) = content_range(told).ok_or_else(|| format!("`Content-Range: {told}` cannot be read"))?;
-        let wanted = range.map_or(0, |range| range.start);
-        return if start == wanted { Ok((start, size)) } else { Err(format!("`{told}` came for byte {wanted}")) };
-    }
-    let size = text(headers, CONTENT_LENGTH).and_then(|n| n.parse().ok()).ok_or("the answer has no Content-Length")?;
-    match range {
-        // A server may answer a range that begins at the beginning with the whole; the rest is not read.
-        Some(range) if range.start > 0 => Err("the server does not honour ranges".into()),
-        Some(_) | None => Ok((0, size)),
-    }
-}
-
-/// Reads `bytes 0-9/443`: begin and size.
-fn content_range(text: &str) -> Option<(u64, u64)> {
-    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
-    Some((range.split_once('-')?.0.parse().ok()?, size.parse().ok()?))
 }
 
 fn get_call<'a>(key: &'a Key, range: Option<ByteRange>, version: Option<&ObjectVersion>) -> Call<'a> {
@@ -214,67 +185,39 @@ async fn nothing(client: &Client, key: &Key, start: u64, version: Option<&Object
     })
 }
 
-/// A body as it is read.
-struct Body {
+/// How a read of this bucket goes on.
+struct Source {
     client: Arc<Client>,
     key: Key,
     version: ObjectVersion,
-    /// The next byte to come.
-    at: u64,
-    end: u64,
-    open: Option<Incoming>,
-    /// Tries since the last byte came.
-    fruitless: u32,
 }
 
-impl Body {
-    fn into_stream(self) -> BoxStream<'static, Result<Bytes>> {
-        stream::try_unfold(self, |mut body| async move { Ok(body.next().await?.map(|bytes| (bytes, body))) }).boxed()
+#[async_trait]
+impl Reopen for Source {
+    fn meter(&self) -> &Meter {
+        &self.client.meter
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        while self.at < self.end {
-            let detail = match &mut self.open {
-                None => {
-                    self.resume().await?;
-                    continue;
-                }
-                Some(open) => match tokio::time::timeout(self.client.options.read_timeout, open.frame()).await {
-                    Err(_elapsed) => "the server fell silent".into(),
-                    Ok(None) => "the body ended early".into(),
-                    Ok(Some(Err(error))) => chain(&error),
-                    Ok(Some(Ok(frame))) => {
-                        let Ok(mut bytes) = frame.into_data() else { continue };
-                        let left = self.end - self.at;
-                        if bytes.len() as u64 > left {
-                            bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                        }
-                        if bytes.is_empty() {
-                            continue;
-                        }
-                        self.at += bytes.len() as u64;
-                        self.fruitless = 0;
-                        Meter::add(&self.client.meter.bytes_read, bytes.len() as u64);
-                        return Ok(Some(bytes));
-                    }
-                },
-            };
-            self.open = None;
-            self.fruitless += 1;
-            if self.fruitless >= self.client.options.max_tries {
-                let call = Call::new(Action::Get, Some(self.key.as_str()));
-                return Err(self.client.exhausted(&call, self.fruitless, format!("{detail} at byte {}", self.at)));
-            }
-            tracing::debug!(store = %self.client.info.name, key = %self.key, at = self.at, %detail, "resuming a read");
-            let wait = backoff(self.fruitless, &*self.client.ids);
-            self.client.clock.sleep(wait).await;
-        }
-        Ok(None)
+    fn quiet(&self) -> Duration {
+        self.client.options.read_timeout
     }
 
-    async fn resume(&mut self) -> Result<()> {
-        Meter::add(&self.client.meter.retries, 1);
-        let call = get_call(&self.key, Some(ByteRange::new(self.at, self.end)), Some(&self.version));
+    fn max_tries(&self) -> u32 {
+        self.client.options.max_tries
+    }
+
+    async fn pause(&self, tries: u32, at: u64, detail: &str) {
+        tracing::debug!(store = %self.client.info.name, key = %self.key, at, %detail, "resuming a read");
+        let wait = backoff(tries, &*self.client.ids);
+        self.client.clock.sleep(wait).await;
+    }
+
+    fn exhausted(&self, tries: u32, detail: String) -> StoreError {
+        self.client.exhausted(&Call::new(Action::Get, Some(self.key.as_str())), tries, detail)
+    }
+
+    async fn reopen(&self, range: ByteRange) -> Result<Incoming> {
+        let call = get_call(&self.key, Some(range), Some(&self.version));
         let opened = match self.client.open(&call).await? {
             Ok(opened) => opened,
             Err(refusal) if refusal.is(StatusCode::PRECONDITION_FAILED) => {
@@ -286,9 +229,8 @@ impl Body {
         if found != self.version {
             return Err(self.client.changed_to(&self.key, &self.version, &found));
         }
-        extent(&opened, Some(ByteRange::new(self.at, self.end))).map_err(|detail| self.client.failed(&call, detail))?;
-        self.open = Some(opened.into_body());
-        Ok(())
+        extent(&opened, Some(range)).map_err(|detail| self.client.failed(&call, detail))?;
+        Ok(opened.into_body())
     }
 }
 
@@ -327,11 +269,5 @@ mod tests {
         assert_eq!(look.head.stamp.unwrap().to_string(), "f/r/1/a");
         assert_eq!(look.write_id.unwrap().as_str(), "w1");
         assert_eq!(look_from(&headers(&[(META_STAMP, "someone else's")])).unwrap().head.stamp, None);
-    }
-
-    #[test]
-    fn content_ranges_tell_begin_and_size() {
-        assert_eq!(content_range("bytes 5-9/443"), Some((5, 443)));
-        assert_eq!(content_range("bytes */443"), None);
     }
 }

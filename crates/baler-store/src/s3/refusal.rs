@@ -5,9 +5,10 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use baler_model::Key;
 
 use super::call::{Action, Call};
-use super::client::{Client, text};
+use super::client::Client;
 use super::xml::{ErrorBody, error_body};
 use crate::StoreError;
+use crate::http::answer::text;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");

@@ -14,12 +14,15 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, ETAG, HeaderName};
 use parking_lot::Mutex;
 
-use super::address::{copy_source, encode_query, parse_url};
+use super::address::{copy_source, parse_url};
 use super::call::{Action, Call};
-use super::client::{Client, text};
+use super::client::Client;
 use super::read::{CHECKSUM, META_STAMP, encode_crc, quoted};
 use super::refusal::{Refusal, is_about_checksums};
-use super::xml::{copied_etag, unquoted, upload_id};
+use super::xml::{copied_etag, upload_id};
+use crate::http::answer::text;
+use crate::http::encode::encode_query;
+use crate::http::xml::unquoted;
 use crate::{AbortOutcome, ByteRange, CopySource, Crc64, Meter, OutputAttributes, Result, StagedWriter, StoreError};
 
 /// The CRC-64/NVME of chunks.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests panic where a claim does not hold")]
 
+#[cfg(feature = "azure")]
+mod azure;
 mod directory;
 mod memory;
 #[cfg(feature = "s3")]

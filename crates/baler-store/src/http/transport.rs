@@ -1,4 +1,4 @@
-//! HTTP: connections, proxies, certificates. It sends one request and knows nothing of S3.
+//! HTTP: connections, proxies, certificates. It sends one request and knows no store's protocol.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::config::{Proxy, Roots};
+use super::options::{Proxy, Roots};
 
 /// Servers close idle connections after about twenty seconds; letting go earlier avoids requests that meet the closing.
 const IDLE: Duration = Duration::from_secs(15);
