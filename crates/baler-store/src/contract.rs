@@ -60,8 +60,6 @@ pub enum StoreKind {
     S3,
     /// Azure Blob Storage.
     Azure,
-    /// Google Cloud Storage.
-    Gcs,
     /// The memory of this process.
     Memory,
 }

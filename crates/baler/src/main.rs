@@ -2,6 +2,8 @@
 //!
 //! Data goes to stdout, talk to stderr. No business rule lives here: every verb calls `baler-engine`.
 
+#[cfg(feature = "azure")]
+mod azure_account;
 mod cli;
 #[cfg(feature = "s3")]
 mod credentials;

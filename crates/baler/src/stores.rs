@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use baler_engine::Stores;
-use baler_model::config::{DirectoryConfig, Hosts, S3Config};
+use baler_model::config::{AzureConfig, DirectoryConfig, Hosts, S3Config};
 use baler_model::{Config, StoreConfig, StoreId};
 use baler_store::{Clock, DirectoryOptions, DirectoryStore, IdSource, Store, StoreError, SweptTrash};
 
@@ -15,7 +15,7 @@ pub(crate) struct OpenStores {
     configs: BTreeMap<StoreId, StoreConfig>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
-    #[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "directories do not connect"))]
+    #[cfg_attr(not(any(feature = "s3", feature = "azure")), expect(dead_code, reason = "directories do not connect"))]
     connections: usize,
     opened: Mutex<Opened>,
 }
@@ -83,14 +83,43 @@ impl OpenStores {
 
     #[cfg(not(feature = "s3"))]
     fn bucket(&self, id: &StoreId, config: &S3Config) -> Result<Arc<dyn Store>, StoreError> {
-        Err(StoreError::Unsupported {
-            store: id.to_string(),
-            doing: format!("be opened as `s3://{}`", config.bucket),
-            detail: "this build of Baler works on directories only".into(),
-            hint: Some(
-                "build with the feature `s3`, which is on by default: `cargo install --path crates/baler`".into(),
-            ),
-        })
+        Err(not_built(id, &format!("s3://{}", config.bucket), "s3"))
+    }
+
+    #[cfg(feature = "azure")]
+    fn container(&self, id: &StoreId, config: &AzureConfig) -> Result<Arc<dyn Store>, StoreError> {
+        use baler_store::azure::{AzureOptions, AzureStore};
+
+        use crate::azure_account::AzureAccount;
+
+        let AzureAccount { name, endpoint, secret, roots } =
+            AzureAccount::find(id, config, &crate::azure_account::env)?;
+        let options = AzureOptions {
+            prefix: config.prefix.clone(),
+            endpoint,
+            requests_per_second: config.requests_per_second,
+            max_connections: self.connections,
+            roots,
+            ..AzureOptions::new(id.to_string(), name, &config.container, secret)
+        };
+        Ok(Arc::new(AzureStore::new(options, self.clock.clone(), self.ids.clone())?))
+    }
+
+    #[cfg(not(feature = "azure"))]
+    fn container(&self, id: &StoreId, config: &AzureConfig) -> Result<Arc<dyn Store>, StoreError> {
+        Err(not_built(id, &format!("az://{}", config.container), "azure"))
+    }
+}
+
+#[cfg(not(all(feature = "s3", feature = "azure")))]
+fn not_built(id: &StoreId, url: &str, feature: &str) -> StoreError {
+    StoreError::Unsupported {
+        store: id.to_string(),
+        doing: format!("be opened as `{url}`"),
+        detail: format!("this build of Baler has no `{}`", url.split_inclusive("//").next().unwrap_or(url)),
+        hint: Some(format!(
+            "build with the feature `{feature}`, which is on by default: `cargo install --path crates/baler`"
+        )),
     }
 }
 
@@ -107,6 +136,7 @@ impl Stores for OpenStores {
                 directory as Arc<dyn Store>
             }
             Some(StoreConfig::S3(config)) => self.bucket(id, config)?,
+            Some(StoreConfig::Azure(config)) => self.container(id, config)?,
             None => {
                 return Err(StoreError::Failed {
                     store: id.to_string(),

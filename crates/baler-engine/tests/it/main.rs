@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod azure_combine;
 mod bad_input;
 mod combine;
 mod crash;

@@ -38,6 +38,8 @@ pub enum StoreId {
     Directory(String),
     /// A bucket of AWS, by its name.
     Bucket(String),
+    /// A container of Azure, by its name; the account is the environment's.
+    Container(String),
 }
 
 impl fmt::Display for StoreId {
@@ -46,6 +48,7 @@ impl fmt::Display for StoreId {
             StoreId::Named(name) => name.fmt(f),
             StoreId::Directory(root) => f.write_str(root),
             StoreId::Bucket(bucket) => write!(f, "s3://{bucket}"),
+            StoreId::Container(container) => write!(f, "az://{container}"),
         }
     }
 }
@@ -85,7 +88,7 @@ pub(super) fn address(store: &StoreId, path: &str) -> String {
     match store {
         StoreId::Named(name) => format!("{name}:{path}"),
         StoreId::Directory(root) => format!("{}/{path}", root.trim_end_matches('/')),
-        StoreId::Bucket(bucket) => format!("s3://{bucket}/{path}"),
+        StoreId::Bucket(_) | StoreId::Container(_) => format!("{store}/{path}"),
     }
 }
 
@@ -94,6 +97,8 @@ pub(super) fn address(store: &StoreId, path: &str) -> String {
 pub enum StoreConfig {
     /// A bucket of AWS or of an S3-compatible server.
     S3(S3Config),
+    /// A container of Azure Blob Storage.
+    Azure(AzureConfig),
     /// A directory.
     Directory(DirectoryConfig),
 }
@@ -119,6 +124,23 @@ pub struct S3Config {
     pub kms_key: Option<String>,
     /// Tags of what is written.
     pub tags: BTreeMap<String, String>,
+    /// The most requests per second.
+    pub requests_per_second: Option<u32>,
+    /// Absolute path of a file with certificates to trust.
+    pub ca_bundle: Option<String>,
+}
+
+/// A container of Azure Blob Storage, or a prefix in one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AzureConfig {
+    /// The storage account; the environment's where there is none.
+    pub account: Option<String>,
+    /// The container.
+    pub container: String,
+    /// What comes before every key: empty, or with `/` at its end.
+    pub prefix: String,
+    /// URL of the blob endpoint; the account's in Azure where there is none.
+    pub endpoint: Option<String>,
     /// The most requests per second.
     pub requests_per_second: Option<u32>,
     /// Absolute path of a file with certificates to trust.
@@ -168,6 +190,14 @@ impl StoreConfig {
                 ),
                 prefix: s3.prefix.clone(),
             },
+            StoreConfig::Azure(azure) => {
+                let server = azure.endpoint.as_deref().unwrap_or_default().trim_end_matches('/');
+                let account = azure.account.as_deref().unwrap_or_default();
+                Location {
+                    container: format!("azure {server} {account} {}", azure.container),
+                    prefix: azure.prefix.clone(),
+                }
+            }
             StoreConfig::Directory(directory) => Location {
                 container: "directory".to_owned(),
                 prefix: match directory.root.trim_matches('/') {
@@ -220,10 +250,17 @@ pub(super) fn locate(text: &str, kind: PathKind, base_dir: &str, stores: &[&str]
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
     {
         let url = parse_url(scheme, rest)?;
-        let offset = text.len() - rest.len() + url.bucket.len();
+        let store = match url.cloud {
+            Cloud::Amazon => StoreId::Bucket(url.bucket.clone()),
+            Cloud::Azure if url.account.is_none() => StoreId::Container(url.bucket.clone()),
+            Cloud::Azure => {
+                let message = "a place cannot name a storage account";
+                let hint = "write `az://container/path`, or add the container to `[stores]`";
+                return Err(SyntaxError::hinted(0, message, hint));
+            }
+        };
         let path = rest[url.bucket.len()..].trim_start_matches('/');
-        let offset = offset + (rest.len() - url.bucket.len() - path.len());
-        return Ok(Located { store: StoreId::Bucket(url.bucket), path: path.to_owned(), offset });
+        return Ok(Located { store, path: path.to_owned(), offset: text.len() - path.len() });
     }
     let known = match stores {
         [] => "no stores are declared; write `./…` for a directory, or add one to `[stores]`".to_owned(),
@@ -296,43 +333,71 @@ pub(super) fn absolute(path: &str, base_dir: &str) -> String {
     format!("/{}", pieces.join("/"))
 }
 
+/// Whose bucket a URL names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cloud {
+    /// S3 and servers that speak its protocol.
+    Amazon,
+    /// Azure Blob Storage.
+    Azure,
+}
+
+#[derive(Debug)]
 pub(super) struct BucketUrl {
+    pub(super) cloud: Cloud,
+    /// The bucket or container.
     pub(super) bucket: String,
+    /// The storage account, where an Azure URL names it.
+    pub(super) account: Option<String>,
     /// Empty, or with `/` at its end.
     pub(super) prefix: String,
 }
 
-/// Reads what stands behind `s3://`.
+/// Reads what stands behind `s3://`, `az://` or `abfss://`, and the `https://` of an Azure container.
 pub(super) fn parse_url(scheme: &str, rest: &str) -> Result<BucketUrl, SyntaxError> {
-    match scheme {
-        "s3" => {}
-        "gs" | "az" | "abfs" | "abfss" => {
-            let hint = "this build has `s3://` and directories";
-            return Err(SyntaxError::hinted(0, format!("`{scheme}://` is not in this build"), hint));
+    const AZURE_HOST: &str = ".blob.core.windows.net";
+    let (first, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (cloud, account, bucket, path) = match scheme {
+        "s3" => (Cloud::Amazon, None, first, path),
+        "gs" => {
+            let hint = "this build has `s3://`, `az://` and directories";
+            return Err(SyntaxError::hinted(0, "`gs://` is not in this build", hint));
+        }
+        "az" => (Cloud::Azure, None, first, path),
+        "abfs" | "abfss" => {
+            // `container@account.dfs.core.windows.net`, as Hadoop writes it.
+            let named = first.split_once('@').and_then(|(name, host)| Some((name, host.split_once('.')?.0)));
+            let Some((container, account)) = named else {
+                let hint = "write `abfss://container@account.dfs.core.windows.net/path`, or `az://container/path`";
+                return Err(SyntaxError::hinted(0, format!("`{first}` names no container and account"), hint));
+            };
+            (Cloud::Azure, Some(account.to_owned()), container, path)
+        }
+        "https" if first.ends_with(AZURE_HOST) => {
+            let (container, path) = path.split_once('/').unwrap_or((path, ""));
+            (Cloud::Azure, first.strip_suffix(AZURE_HOST).map(str::to_owned), container, path)
         }
         unknown => {
             let message = format!("unknown scheme `{unknown}://`");
-            return Err(SyntaxError::hinted(
-                0,
-                message,
-                "write `s3://bucket/path`, or a directory as `/path` or `./path`",
-            ));
+            let hint = "write `s3://bucket/path`, `az://container/path`, or a directory as `/path` or `./path`";
+            return Err(SyntaxError::hinted(0, message, hint));
         }
-    }
-    let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'$');
     if bucket.is_empty() || !bucket.bytes().all(plain) {
+        let what = if cloud == Cloud::Azure { "container" } else { "bucket" };
         let message = match bucket {
-            "" => "the URL names no bucket".to_owned(),
-            bucket => format!("`{bucket}` is no name of a bucket"),
+            "" => format!("the URL names no {what}"),
+            bucket => format!("`{bucket}` is no name of a {what}"),
         };
-        return Err(SyntaxError::hinted("s3://".len(), message, "for example `s3://corporate-data/logs`"));
+        let example = format!("for example `{scheme}://corporate-data/logs`");
+        return Err(SyntaxError::hinted(scheme.len() + "://".len(), message, example));
     }
     let prefix = match path.trim_matches('/') {
         "" => String::new(),
         path => format!("{path}/"),
     };
-    Ok(BucketUrl { bucket: bucket.to_owned(), prefix })
+    Ok(BucketUrl { cloud, bucket: bucket.to_owned(), account, prefix })
 }
 
 #[cfg(test)]
@@ -361,11 +426,25 @@ mod tests {
             ("/a//b/../c/{x}/d", "Directory(\"/a/c\") {x}/d"),
             ("/{x}", "Directory(\"/\") {x}"),
             ("s3://bucket/a/{x}", "Bucket(\"bucket\") a/{x}"),
+            ("az://container/a/{x}", "Container(\"container\") a/{x}"),
         ] {
             assert_eq!(place(text, PathKind::Keys), expected, "{text}");
         }
         assert_eq!(place("/var/baler/", PathKind::Prefix), "Directory(\"/var\") baler/");
         assert_eq!(place("./.baler", PathKind::Prefix), "Directory(\"/etc/etl\") .baler");
+    }
+
+    #[test]
+    fn azure_is_named_as_its_tools_name_it() {
+        let named = |scheme: &str, rest: &str| {
+            let url = parse_url(scheme, rest).unwrap();
+            (url.cloud, url.account.unwrap_or_default(), url.bucket, url.prefix)
+        };
+        let wanted = |account: &str| (Cloud::Azure, account.to_owned(), "raw".to_owned(), "a/b/".to_owned());
+        assert_eq!(named("az", "raw/a/b"), wanted(""));
+        assert_eq!(named("abfss", "raw@corp.dfs.core.windows.net/a/b/"), wanted("corp"));
+        assert_eq!(named("https", "corp.blob.core.windows.net/raw/a/b"), wanted("corp"));
+        assert!(parse_url("https", "example.com/raw").is_err());
     }
 
     #[test]
@@ -375,6 +454,9 @@ mod tests {
             ("warehouse:a", "there is no store `warehouse` | stores are `lake`, `old`"),
             ("a/b", "`a/b` is no place | write `store:path`"),
             ("gs://b/x", "`gs://` is not in this build"),
+            ("abfss://c@a.dfs.core.windows.net/x", "a place cannot name a storage account | write `az://"),
+            ("abfss://c/x", "`c` names no container and account"),
+            ("az:///x", "the URL names no container"),
             ("http://b/x", "unknown scheme `http://`"),
             ("s3:///x", "the URL names no bucket"),
             ("s3://b{x}/y", "`b{x}` is no name of a bucket"),

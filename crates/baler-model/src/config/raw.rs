@@ -63,7 +63,7 @@ pub(super) struct RawFile {
 #[schemars(untagged)]
 #[schemars(rename = "Store")]
 pub(super) enum RawStore {
-    /// `s3://bucket/prefix`, or a directory `./x`, `../x`, `/x`.
+    /// `s3://bucket/prefix`, `az://container/prefix`, or a directory `./x`, `../x`, `/x`.
     Url(String),
     /// The same with settings.
     Table(Box<RawStoreTable>),
@@ -94,9 +94,14 @@ impl<'de> Deserialize<'de> for RawStore {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "StoreTable")]
 pub(super) struct RawStoreTable {
-    /// `s3://bucket/prefix`, or a directory `./x`, `../x`, `/x`. Required.
+    /// `s3://bucket/prefix`, `az://container/prefix` (also `abfss://container@account.dfs.core.windows.net/prefix` and
+    /// `https://account.blob.core.windows.net/container/prefix`), or a directory `./x`, `../x`,
+    /// `/x`. Required.
     pub(super) url: At<String>,
-    /// URL of an S3-compatible server. Default: AWS. Example: `"http://127.0.0.1:9000"`.
+    /// Storage account of Azure. Default: `AZURE_STORAGE_ACCOUNT`. Example: `"corporatedata"`. For `az://` only.
+    pub(super) account: Option<At<String>>,
+    /// URL of an S3-compatible server, or of an Azure blob endpoint. Default: the cloud's own. Example:
+    /// `"http://127.0.0.1:9000"`.
     pub(super) endpoint: Option<At<String>>,
     /// Region. Default: as the AWS CLI finds it. Example: `"eu-west-2"`.
     pub(super) region: Option<At<String>>,

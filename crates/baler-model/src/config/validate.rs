@@ -9,8 +9,8 @@ use toml::de::DeValue;
 
 use super::claims::{self, Culprit, Ground};
 use super::place::{
-    Addressing, DirectoryConfig, Hosts, Located, PathKind, Place, S3Config, StoreConfig, StoreId, StoreName, absolute,
-    locate, parse_url, refuse_dots,
+    Addressing, AzureConfig, BucketUrl, Cloud, DirectoryConfig, Hosts, Located, PathKind, Place, S3Config, StoreConfig,
+    StoreId, StoreName, absolute, locate, parse_url, refuse_dots,
 };
 use super::raw::{At, RawFlow, RawStore, RawStoreTable};
 use super::resolved::{Config, FlowConfig};
@@ -368,6 +368,10 @@ impl Checker<'_> {
                     let config = S3Config { bucket: bucket.clone(), ..S3Config::default() };
                     self.stores.entry(located.store.clone()).or_insert(StoreConfig::S3(config));
                 }
+                if let StoreId::Container(container) = &located.store {
+                    let config = AzureConfig { container: container.clone(), ..AzureConfig::default() };
+                    self.stores.entry(located.store.clone()).or_insert(StoreConfig::Azure(config));
+                }
                 if let Some(StoreConfig::Directory(_)) = self.stores.get(&located.store) {
                     let from_root = match located.path.strip_prefix('/') {
                         Some(_) => Err(SyntaxError::hinted(0, "a path in a store begins without `/`", "leave it out")),
@@ -450,8 +454,18 @@ impl Checker<'_> {
         {
             self.report(&tags.span, format!("{} tags are given", tags.value.len()), "S3 takes ten at most");
         }
-        let text = |value: &Option<At<String>>| value.as_ref().map(|value| value.value.clone());
-        let config = S3Config {
+        let config = match bucket.cloud {
+            Cloud::Amazon => StoreConfig::S3(self.s3(table, bucket)),
+            Cloud::Azure => StoreConfig::Azure(self.azure(table, bucket)),
+        };
+        (self.problems.len() == before).then_some(config)
+    }
+
+    fn s3(&mut self, table: &RawStoreTable, bucket: BucketUrl) -> S3Config {
+        if let Some(account) = &table.account {
+            self.report(&account.span, "`account` is for `az://` stores", "leave it out: S3 has no storage accounts");
+        }
+        S3Config {
             bucket: bucket.bucket,
             prefix: bucket.prefix,
             endpoint: text(&table.endpoint),
@@ -467,8 +481,39 @@ impl Checker<'_> {
             tags: table.tags.as_ref().map(|tags| tags.value.clone()).unwrap_or_default(),
             requests_per_second: table.requests_per_second.as_ref().map(|rate| rate.value),
             ca_bundle: table.ca_bundle.as_ref().map(|path| absolute(&path.value, self.base_dir)),
-        };
-        (self.problems.len() == before).then_some(StoreConfig::S3(config))
+        }
+    }
+
+    fn azure(&mut self, table: &RawStoreTable, url: BucketUrl) -> AzureConfig {
+        self.refuse_s3_settings(table);
+        if let (Some(account), Some(_)) = (&table.account, &url.account) {
+            self.report(&account.span, "the URL names the account already", "leave `account` out");
+        }
+        AzureConfig {
+            account: url.account.or_else(|| text(&table.account)),
+            container: url.bucket,
+            prefix: url.prefix,
+            endpoint: text(&table.endpoint),
+            requests_per_second: table.requests_per_second.as_ref().map(|rate| rate.value),
+            ca_bundle: table.ca_bundle.as_ref().map(|path| absolute(&path.value, self.base_dir)),
+        }
+    }
+
+    /// Reports settings that only S3 has.
+    fn refuse_s3_settings(&mut self, table: &RawStoreTable) {
+        let only_s3 = [
+            ("region", table.region.as_ref().map(|at| &at.span)),
+            ("profile", table.profile.as_ref().map(|at| &at.span)),
+            ("path_style", table.path_style.as_ref().map(|at| &at.span)),
+            ("storage_class", table.storage_class.as_ref().map(|at| &at.span)),
+            ("kms_key", table.kms_key.as_ref().map(|at| &at.span)),
+            ("tags", table.tags.as_ref().map(|at| &at.span)),
+        ];
+        for (key, span) in only_s3 {
+            if let Some(span) = span {
+                self.report(span, format!("`{key}` is for `s3://` stores"), "leave it out");
+            }
+        }
     }
 
     fn directory(&mut self, table: &RawStoreTable) -> Option<StoreConfig> {
@@ -476,10 +521,15 @@ impl Checker<'_> {
         let is_path = ["./", "../", "/"].iter().any(|start| url.value.starts_with(start));
         if !is_path && url.value != "." && url.value != ".." {
             let message = format!("`{}` is no store", url.value);
-            self.report(&url.span, message, "write `s3://bucket/prefix`, or a directory as `./x`, `../x` or `/x`");
+            self.report(
+                &url.span,
+                message,
+                "write `s3://bucket/prefix`, `az://container/prefix`, or a directory as `./x`, `../x` or `/x`",
+            );
             return None;
         }
         let only_s3 = [
+            ("account", table.account.as_ref().map(|at| &at.span)),
             ("endpoint", table.endpoint.as_ref().map(|at| &at.span)),
             ("region", table.region.as_ref().map(|at| &at.span)),
             ("profile", table.profile.as_ref().map(|at| &at.span)),
@@ -505,15 +555,21 @@ impl Checker<'_> {
     }
 }
 
+/// A setting's text.
+fn text(value: &Option<At<String>>) -> Option<String> {
+    value.as_ref().map(|value| value.value.clone())
+}
+
 /// Names that would make `name:path` look like the beginning of a URL.
 fn is_scheme(name: &str) -> bool {
-    ["s3", "gs", "az", "http", "https", "file"].contains(&name)
+    ["s3", "gs", "az", "abfs", "abfss", "http", "https", "file"].contains(&name)
 }
 
 impl RawStoreTable {
     fn of_url(url: At<String>) -> Self {
         Self {
             url,
+            account: None,
             endpoint: None,
             region: None,
             profile: None,

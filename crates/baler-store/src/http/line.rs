@@ -133,11 +133,6 @@ pub(crate) trait Authorizer: fmt::Debug + Send + Sync {
     ///
     /// Errors: words for people.
     async fn authorize(&self, outgoing: &mut Outgoing<'_>, now: Timestamp) -> std::result::Result<(), String>;
-
-    /// Forgets what is cached; whether that can change anything.
-    fn refresh(&self) -> bool {
-        false
-    }
 }
 
 /// An answer that says no.
@@ -180,8 +175,6 @@ pub(crate) enum Judgement {
     Final,
     /// The same request may succeed later.
     Again,
-    /// With new credentials it may succeed.
-    Expired,
 }
 
 /// How a service refuses.
@@ -309,7 +302,7 @@ impl Line {
     }
 
     async fn settle(&self, call: &Call<'_>, reading: Reading) -> Result<Reply<Try>> {
-        let (mut tries, mut refreshed) = (0, false);
+        let mut tries = 0;
         loop {
             tries += 1;
             let mut asked = None;
@@ -320,12 +313,6 @@ impl Line {
                     match (self.dialect.judge)(&refusal) {
                         Judgement::Final => return Ok(Err(refusal)),
                         Judgement::Again => refusal.detail(),
-                        Judgement::Expired if !refreshed && self.authorizer.refresh() => {
-                            refreshed = true;
-                            Meter::add(&self.meter.retries, 1);
-                            continue;
-                        }
-                        Judgement::Expired => return Ok(Err(refusal)),
                     }
                 }
                 Try::Failed(TransportError::Certificate(detail)) => {

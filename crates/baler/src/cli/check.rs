@@ -55,7 +55,14 @@ fn print_policy(global: &Global) -> anyhow::Result<Exit> {
     let config = read_config(global)?;
     let policy = iam::policy(&config);
     ui::json(&policy)?;
-    if policy.is_empty() && !global.quiet {
+    let containers = iam::containers(&config);
+    if !containers.is_empty() && !global.quiet {
+        ui::talk(&format!(
+            "the policy above is for AWS. On Azure, the key or SAS token of {} is all that is asked for; a SAS needs read, \
+             write, create, delete and list (`sp=rcwdl`) on the container (`sr=c`)\n",
+            containers.join(", ")
+        ));
+    } else if policy.is_empty() && !global.quiet {
         ui::talk("no flow uses S3: nothing needs to be allowed\n");
     }
     Ok(Exit::Success)

@@ -101,6 +101,16 @@ pub(super) fn policy(config: &Config) -> Policy {
     Policy { version: "2012-10-17", statement }
 }
 
+/// The Azure containers of a configuration, each once.
+pub(super) fn containers(config: &Config) -> Vec<String> {
+    let of = |store: &StoreConfig| match store {
+        StoreConfig::Azure(azure) => Some(format!("`az://{}`", azure.container)),
+        StoreConfig::S3(_) | StoreConfig::Directory(_) => None,
+    };
+    let all: BTreeSet<String> = config.stores.values().filter_map(of).collect();
+    all.into_iter().collect()
+}
+
 fn grant_flow(flow: &FlowConfig, grant: &mut impl FnMut(&StoreId, &str, &[Use], bool)) {
     let all = [Use::Read, Use::Write, Use::Delete];
     let source: &[Use] = match &flow.sources.after_commit {

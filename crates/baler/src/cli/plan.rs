@@ -204,10 +204,16 @@ fn outputs(one: &OnePlan) -> String {
 
 fn cost(one: &OnePlan, kind: StoreKind) -> String {
     let Estimate { bytes_copied_server_side, bytes_through_client, requests, dollars, seconds } = &one.estimate;
+    let sent = requests.list + requests.get + requests.put + requests.copy + requests.head + requests.delete;
     match kind {
         StoreKind::Directory | StoreKind::Memory => String::new(),
+        StoreKind::Azure => format!(
+            "  estimate: {} through this machine, {}, {}\n",
+            quantity::bytes(*bytes_through_client),
+            quantity::things(sent, "request"),
+            quantity::seconds(*seconds)
+        ),
         StoreKind::S3 => {
-            let sent = requests.list + requests.get + requests.put + requests.copy + requests.head + requests.delete;
             format!(
                 "  estimate: {} copied by the store, {} through this machine, {}, {:.4} USD at us-east-1 list prices, \
                  {}\n",

@@ -6,6 +6,8 @@
 )]
 
 mod bench;
+#[cfg(feature = "azure")]
+mod cli_azure;
 mod cli_config;
 mod cli_first_steps;
 mod cli_interrupt;

@@ -634,8 +634,11 @@ pub fn estimate(flow: &Flow, planned: &Planned) -> Estimate {
     let r = sum.requests;
     let dear = (r.put + r.copy + r.list) as f64;
     let cheap = (r.get + r.head) as f64;
-    if source.kind == baler_store::StoreKind::S3 || target.kind == baler_store::StoreKind::S3 {
+    let either = |kind| source.kind == kind || target.kind == kind;
+    if either(baler_store::StoreKind::S3) {
         sum.dollars = dear * 0.005 / 1000.0 + cheap * 0.0004 / 1000.0;
+    }
+    if either(baler_store::StoreKind::S3) || either(baler_store::StoreKind::Azure) {
         let requests = dear + cheap + r.delete as f64;
         sum.seconds = requests * 0.015 / flow.env.limits.concurrency as f64;
     }
