@@ -104,8 +104,8 @@ async fn objects_of_azure_are_joined_in_order_and_kept_deleted_or_archived() {
     for (name, sources) in cases {
         let world = AzureWorld::start(&azurite, name).await;
         let mut expected = Vec::new();
-        // Larger than what one part holds, smaller, and empty.
-        for (n, size) in [9 << 20, 17, 0, 3 << 20, 1].into_iter().enumerate() {
+        // Larger than what one part holds, and smaller.
+        for (n, size) in [9 << 20, 17, 5, 3 << 20, 1].into_iter().enumerate() {
             let body = fixtures::random_bytes(n as u64 + 1, size);
             expected.extend_from_slice(&body);
             world.put(&format!("raw/{n}.bin"), body).await;
@@ -133,15 +133,20 @@ async fn objects_of_azure_are_joined_in_order_and_kept_deleted_or_archived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_output_on_azure_is_replaced_only_where_it_is_the_recorded_one() {
+async fn a_foreign_object_on_azure_is_replaced_only_when_asked() {
     let Some(azurite) = Azurite::start() else { return };
     let world = AzureWorld::start(&azurite, "replaced").await;
-    let config = BLOBS.replace("out/{count}.bin", "out.bin") + "overwrite = true\n";
-    world.put("raw/1.bin", "one").await;
-    committed(&world.process(&config, None).run_one().await);
-    world.put("raw/2.bin", "two").await;
-    committed(&world.process(&config, None).run_one().await);
-    assert_eq!(fixtures::read(&*world.store("other"), "out.bin").await.unwrap(), "two");
+    let refusing = BLOBS.replace("out/{count}.bin", "out.bin");
+    let overwriting = format!("{refusing}overwrite = true\n");
+    world.store("other").put(&fixtures::key("out.bin"), "another's".into()).await.unwrap();
+    for n in [1, 2] {
+        world.put(&format!("raw/{n}.bin"), n.to_string()).await;
+    }
+    assert_eq!(world.process(&refusing, None).run_one().await.status, Status::Failed);
+    assert_eq!(fixtures::read(&*world.store("other"), "out.bin").await.unwrap(), "another's");
+    committed(&world.process(&overwriting, None).run_one().await);
+    assert_eq!(fixtures::read(&*world.store("other"), "out.bin").await.unwrap(), "12");
+    assert_eq!(world.store("other").list_staged("").await.unwrap(), []);
 }
 
 const DELETE: &str = r#"
