@@ -29,7 +29,7 @@ pub(crate) struct Client {
     pub(crate) line: Line,
     pub(crate) address: Address,
     pub(crate) signer: Signer,
-    /// Outputs whose bytes were read again and found right, by etag and checksum.
+    /// Outputs that were confirmed, by etag and checksum.
     pub(crate) proven: Mutex<HashSet<(Box<str>, u64)>>,
 }
 

@@ -136,35 +136,50 @@ pub(crate) async fn staged_exists(client: &Client, staged: &Staged) -> Result<bo
 /// once in the life of this client for each version.
 pub(crate) async fn confirm(client: &Arc<Client>, staged: &Staged) -> Result<Confirmation> {
     let (place, _) = staged_place(client, staged)?;
-    let Some(look) = client.look(staged.key.as_str()).await? else {
-        return Ok(Confirmation::Absent);
-    };
-    let version = look.head.version.clone();
-    if !is_ours(&look, staged) {
-        return Ok(Confirmation::Foreign { version });
+    let mut removed = false;
+    for _ in 0..ROUNDS {
+        let Some(look) = client.look(staged.key.as_str()).await? else {
+            return Ok(Confirmation::Absent);
+        };
+        let version = look.head.version.clone();
+        if !is_ours(&look, staged) {
+            return Ok(Confirmation::Foreign { version });
+        }
+        let memory = (version.etag.clone(), staged.crc64nvme.unwrap_or_default());
+        if client.proven.lock().contains(&memory) {
+            return Ok(Confirmation::Ours { version, proof: proof_of(staged) });
+        }
+        if !removed {
+            // What is left of a publisher that died between its two steps could be published once more, which would be
+            // another version: it goes first, and what counts is what is there then.
+            remove(client, place).await?;
+            removed = true;
+            continue;
+        }
+        if let Some(wanted) = staged.crc64nvme {
+            let found = match reread(client, &staged.key, &version).await {
+                Ok(found) => found,
+                // A consumer took it, or somebody replaced it, while it was read.
+                Err(StoreError::NotFound { .. } | StoreError::Changed { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            if found != wanted {
+                let detail = format!("CRC-64 is {found:016x} when read again, {wanted:016x} was staged");
+                return Ok(Confirmation::Corrupt { version, detail });
+            }
+        }
+        client.proven.lock().insert(memory);
+        return Ok(Confirmation::Ours { version, proof: proof_of(staged) });
     }
-    let Some(wanted) = staged.crc64nvme else {
-        remove(client, place).await?;
-        return Ok(Confirmation::Ours { version, proof: Proof::StampAndSize });
-    };
-    let memory = (version.etag.clone(), wanted);
-    if client.proven.lock().contains(&memory) {
-        return Ok(Confirmation::Ours { version, proof: Proof::ReRead });
+    let call = client.on(Method::HEAD, Counted::Head, "confirm", staged.key.as_str());
+    Err(client.line.exhausted(&call, ROUNDS, "it changes while it is read".into()))
+}
+
+fn proof_of(staged: &Staged) -> Proof {
+    match staged.crc64nvme {
+        Some(_) => Proof::ReRead,
+        None => Proof::StampAndSize,
     }
-    let found = match reread(client, &staged.key, &version).await {
-        Ok(found) => found,
-        // A consumer took it, or somebody replaced it, while it was read.
-        Err(StoreError::NotFound { .. }) => return Ok(Confirmation::Absent),
-        Err(error) => return Err(error),
-    };
-    if found != wanted {
-        let detail = format!("CRC-64 is {found:016x} when read again, {wanted:016x} was staged");
-        return Ok(Confirmation::Corrupt { version, detail });
-    }
-    // What is left of a publisher that died between its two steps could be published once more.
-    remove(client, place).await?;
-    client.proven.lock().insert(memory);
-    Ok(Confirmation::Ours { version, proof: Proof::ReRead })
 }
 
 async fn reread(client: &Arc<Client>, key: &Key, version: &ObjectVersion) -> Result<u64> {
@@ -191,5 +206,55 @@ pub(crate) async fn delete(client: &Client, key: &Key, version: Option<&ObjectVe
             Ok(Some(StatusCode::PRECONDITION_FAILED))
         }
         Err(refusal) => Err(client.line.refused(&call, &refusal)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baler_model::StagedPart;
+
+    use super::super::config::{AzureOptions, AzureSecret};
+    use super::*;
+    use crate::{SystemClock, SystemIds};
+
+    fn copying(size: u64, secret: AzureSecret, precondition: &Precondition) -> Vec<(String, String)> {
+        let options = AzureOptions::new("lake", "corp", "raw", secret);
+        let client = Client::new(options, Arc::new(SystemClock), Arc::new(SystemIds)).unwrap();
+        let parts = vec![StagedPart { number: 1, etag: "0x8D".into(), size }];
+        let staged = Staged {
+            key: Key::from_listed("out"),
+            stamp: "f/r/0/a".parse().unwrap(),
+            size,
+            crc64nvme: None,
+            place: StagedPlace::Multipart { upload_id: format!("{STAGING}a-1"), parts },
+        };
+        let call = copy_call(&client, &staged, precondition).unwrap();
+        call.headers.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+    }
+
+    fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+        headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn an_output_is_copied_by_the_call_that_takes_its_size() {
+        let key = || AzureSecret::SharedKey("a2V5".into());
+        let small = copying(256 << 20, key(), &Precondition::Absent);
+        assert_eq!((header(&small, "x-ms-requires-sync"), header(&small, "x-ms-blob-type")), (Some("true"), None));
+        let large = copying((256 << 20) + 1, key(), &Precondition::Absent);
+        assert_eq!((header(&large, "x-ms-requires-sync"), header(&large, "x-ms-blob-type")), (None, Some("BlockBlob")));
+    }
+
+    #[test]
+    fn a_copy_is_conditional_on_both_ends_and_its_source_is_signed_for() {
+        let sas = || AzureSecret::Sas("sv=2020-12-06&sig=s%3D".into());
+        let new = copying(1, sas(), &Precondition::Absent);
+        assert_eq!(header(&new, "if-none-match"), Some("*"));
+        assert_eq!(header(&new, "x-ms-source-if-match"), Some("\"0x8D\""));
+        assert_eq!(header(&new, "x-ms-meta-baler"), Some("f/r/0/a"));
+        let source = "https://corp.blob.core.windows.net/raw/.baler-staged/a-1?sv=2020-12-06&sig=s%3D";
+        assert_eq!(header(&new, "x-ms-copy-source"), Some(source));
+        let replacing = copying(1, sas(), &Precondition::Matches(ObjectVersion::new("0x1")));
+        assert_eq!((header(&replacing, "if-match"), header(&replacing, "if-none-match")), (Some("\"0x1\""), None));
     }
 }

@@ -194,3 +194,64 @@ async fn refusals_name_what_is_wrong_and_the_remedy() {
         "`azure` cannot hold the key `a/../b`: Azure trims dots at the end of a piece between slashes"
     );
 }
+
+/// Stands between the store and Azurite, and loses the reply of every `nth` PUT after it took effect.
+async fn losing(azurite: &Azurite, nth: usize) -> String {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = azurite.endpoint.strip_prefix("http://").unwrap().split('/').next().unwrap().to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}/{ACCOUNT}", listener.local_addr().unwrap());
+    let puts = Arc::new(AtomicUsize::new(0));
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let (address, puts) = (address.clone(), puts.clone());
+            tokio::spawn(async move {
+                // One request a connection: the server is told to close, and so is the client by the closing.
+                let mut request = Vec::new();
+                let (head, length) = loop {
+                    if client.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                    if let Some(at) = request.windows(4).position(|w| w == b"\r\n\r\n") {
+                        let text = String::from_utf8_lossy(&request[..at]).to_ascii_lowercase();
+                        let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+                        break (at, length.map_or(0, |n| n.parse::<usize>().unwrap()));
+                    }
+                };
+                while request.len() < head + 4 + length {
+                    client.read_buf(&mut request).await.unwrap();
+                }
+                let lost = request.starts_with(b"PUT ") && puts.fetch_add(1, Ordering::SeqCst) % nth == nth - 1;
+                let mut server = tokio::net::TcpStream::connect(&address).await.unwrap();
+                server.write_all(&request[..head]).await.unwrap();
+                server.write_all(b"\r\nConnection: close").await.unwrap();
+                server.write_all(&request[head..]).await.unwrap();
+                let mut reply = Vec::new();
+                server.read_to_end(&mut reply).await.unwrap();
+                if !lost {
+                    // The client may be gone.
+                    drop(client.write_all(&reply).await);
+                }
+            });
+        }
+    });
+    endpoint
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn azure_keeps_the_contract_while_replies_of_writes_are_lost() {
+    let Some(azurite) = Azurite::start() else { return };
+    store(&azurite, "").await;
+    let endpoint = losing(&azurite, 3).await;
+    let azure = open(&azurite, |options| options.endpoint = Some(endpoint)).unwrap();
+    let writing =
+        |claim: &&str| ["put", "publish", "staged", "part", "output", "replace"].iter().any(|w| claim.contains(w));
+    let claims = conformance::CHECKS.iter().map(|check| check.claim).filter(writing);
+    let claims: Vec<_> = claims.collect();
+    assert!(claims.len() > 20, "{claims:?}");
+    conformance::run_claims(Arc::new(azure.clone()), Expect { rounds: 2, ..expect() }, claims).await;
+    assert!(azure.meter().read().retries > 20, "replies were lost: {:?}", azure.meter().read());
+}
