@@ -1,5 +1,6 @@
 //! XML answers as trees of elements, names without their namespaces.
 
+#[cfg(feature = "s3")]
 use jiff::Timestamp;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
@@ -23,6 +24,7 @@ const MAX_DEPTH: usize = 32;
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) text: String,
+    #[cfg_attr(not(feature = "azure"), expect(dead_code, reason = "S3 writes no attributes that matter"))]
     attributes: Vec<(String, String)>,
     children: Vec<Node>,
 }
@@ -33,6 +35,7 @@ impl Node {
     }
 
     /// An attribute's value.
+    #[cfg(feature = "azure")]
     pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
@@ -55,11 +58,13 @@ impl Node {
         text.parse().map_err(|_| fault(format!("`{name}` is `{text}`, which is no number")))
     }
 
+    #[cfg(feature = "s3")]
     pub(crate) fn time(&self, name: &str) -> Result<Timestamp, XmlError> {
         let text = self.need(name)?.trim();
         text.parse().map_err(|_| fault(format!("`{name}` is `{text}`, which is no time")))
     }
 
+    #[cfg(feature = "s3")]
     pub(crate) fn is_true(&self, name: &str) -> bool {
         self.text_of(name).is_some_and(|t| t.trim() == "true")
     }
