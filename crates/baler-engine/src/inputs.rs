@@ -92,6 +92,8 @@ pub(crate) struct Inputs {
     pub(crate) skips: Skips,
     /// How many objects the store listed.
     pub(crate) listed: u64,
+    /// How long the store took to list them.
+    pub(crate) listing: SignedDuration,
 }
 
 /// Lists the sources of a flow by a bound pattern.
@@ -109,8 +111,10 @@ pub(crate) async fn list(
     let private = private_prefixes(flow);
     flow.env.progress.begin(flow.name(), Phase::List, 0, 0);
     let may_contain = |prefix: &str| pattern.may_contain(prefix);
+    let began = flow.env.clock.now();
     let listed = list_all(&flow.source, pattern.literal_prefix(), flow.env.limits.concurrency, &may_contain).await;
     flow.env.progress.end();
+    let listing = flow.env.clock.now().duration_since(began);
     let listed = listed?;
     let mut skips = Skips::new();
     if listed.unreadable > 0 {
@@ -136,7 +140,7 @@ pub(crate) async fn list(
             None => inputs.push(object),
         }
     }
-    Ok(Inputs { inputs, skips, listed: count })
+    Ok(Inputs { inputs, skips, listed: count, listing })
 }
 
 /// Why one listed object that the bound pattern matches is not an input now; `None` when it is.

@@ -55,6 +55,8 @@ struct OnePlan {
     objects: u64,
     bytes: u64,
     estimate: Estimate,
+    /// How long listing the sources took: planning is what comes behind.
+    seconds_listing: f64,
     outputs: Vec<PlannedOutput>,
     skipped: Skips,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -135,6 +137,7 @@ fn one_plan(flow: &Flow, planned: &Planned) -> OnePlan {
         objects: header.counts.inputs,
         bytes: header.counts.bytes,
         estimate: estimate(flow, planned),
+        seconds_listing: planned.listing.as_secs_f64(),
         outputs: tasks
             .iter()
             .map(|task| PlannedOutput {

@@ -1,5 +1,7 @@
 //! What a run would do, and what becomes of one key.
 
+use std::time::Instant;
+
 use crate::bench::{Bench, assert_shown};
 
 #[test]
@@ -12,10 +14,13 @@ fn a_plan_tells_outputs_and_what_is_skipped_and_writes_nothing() {
     let before = bench.files("");
     assert_shown!("plan", bench.baler(&["plan"]));
     assert_eq!(bench.files(""), before);
+    let began = Instant::now();
     let plan = bench.baler(&["plan", "orders", "--format", "json"]).json();
     assert_eq!(plan[0]["plans"][0]["objects"], 4, "{plan}");
     assert_eq!(plan[0]["plans"][0]["estimate"]["dollars"], 0.0, "{plan}");
     assert_eq!(plan[0]["plans"][0]["skipped"]["too_few"]["objects"], 1, "{plan}");
+    let listing = plan[0]["plans"][0]["seconds_listing"].as_f64().unwrap();
+    assert!(listing > 0.0 && listing < began.elapsed().as_secs_f64(), "{plan}");
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub struct Planned {
     pub too_small: u64,
     /// Objects that the store listed.
     pub listed: u64,
+    /// How long the store took to list them.
+    pub listing: SignedDuration,
     /// Objects that were matched and free: what a manifest counts.
     pub matched: u64,
     /// What earlier runs of the same trigger took: a manifest counts that too, wherever it is now.
@@ -127,7 +129,7 @@ pub async fn plan(flow: &Flow, state: &LedgerState, request: Option<&ManifestReq
         trigger,
         generation,
         tasks,
-        Passed { skips, refused, too_small, listed: listed.listed, matched, earlier },
+        Passed { skips, refused, too_small, listed: listed.listed, listing: listed.listing, matched, earlier },
     ))
 }
 
@@ -137,6 +139,7 @@ struct Passed {
     refused: Vec<FailureReport>,
     too_small: u64,
     listed: u64,
+    listing: SignedDuration,
     matched: u64,
     earlier: u64,
 }
@@ -589,6 +592,7 @@ fn assemble(
         refused: passed.refused,
         too_small: passed.too_small,
         listed: passed.listed,
+        listing: passed.listing,
         matched: passed.matched,
         earlier: passed.earlier,
     }
