@@ -79,12 +79,14 @@ def summary(pairs: list[Pair]) -> Summary:
     )
 
 
-def in_turns(count: int, baler, peer, name: str) -> list[Pair]:
+def in_turns(count: int, baler, peer, name: str, first: bool = True) -> list[Pair]:
     """Measures both sides in turns, A B then B A, so that neither always comes behind the other.
 
-    Both are functions that prepare, measure, and return seconds. One turn of each goes before and is not counted.
+    Both are functions that prepare, measure, and return seconds. One turn of each goes before and is not counted, unless
+    `first` is false.
     """
-    baler(), peer()
+    if first:
+        baler(), peer()
     pairs = []
     for turn in range(count):
         if turn % 2 == 0:

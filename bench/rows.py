@@ -36,6 +36,7 @@ class Bench:
     disk: pathlib.Path
     memory: pathlib.Path
     pairs: int
+    slow_pairs: int
     scale: float
     syscalls: bool
     every_pair: list[dict]
@@ -165,7 +166,7 @@ def measure_rows(names: list[str], args, binaries: pathlib.Path) -> int:
     disk, memory = pathlib.Path(args.scratch) / root, pathlib.Path(args.memory_scratch) / root
     disk.mkdir(), memory.mkdir()
     bench = Bench(
-        binaries / "baler", binaries / "baler-testkit-s3", disk, memory, args.pairs, args.scale, args.syscalls, []
+        binaries / "baler", binaries / "baler-testkit-s3", disk, memory, args.pairs, args.slow_pairs, args.scale, args.syscalls, []
     )
     try:
         # A share of the objects is no result: nothing is kept of it.
