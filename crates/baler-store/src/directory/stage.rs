@@ -3,6 +3,7 @@
 //! A crash leaves a temporary file for `gc`. What `finish` returns survives power loss: file, directory and what is new
 //! above are fsynced. It is fsync, not fdatasync: the modification time is a part of the stamp and must last too.
 
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 use baler_model::{Key, Staged, StagedPlace, Stamp};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::fs::Advice;
 use rustix::io::Errno;
 
 use super::put::read_fully;
@@ -20,6 +22,9 @@ use crate::{ByteRange, CopySource, Meter, Result, StagedWriter};
 
 /// Bytes that pass through memory at a time where the kernel cannot copy by itself.
 const STEP: usize = 1 << 20;
+/// Bytes behind which the kernel is asked to begin writing out: what is left for fsync is little, and the disk works
+/// while further inputs are read.
+const WRITE_OUT: u64 = 8 << 20;
 
 /// A temporary file in the making.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(super) struct Output {
     temp: String,
     file: OwnedFd,
     written: u64,
+    /// Up to where writing out was asked for.
+    begun: u64,
 }
 
 impl Output {
@@ -40,7 +47,7 @@ impl Output {
         let Stamp { flow, run, task, attempt } = stamp;
         let (dir, temp, file) = tree.create_temp(&format!("{TEMP}/{flow}/{run}/{task}-{attempt}-"))?;
         Meter::add(&tree.meter.put, 1);
-        Ok(Self { tree, key: key.clone(), stamp: stamp.clone(), dir, temp, file, written: 0 })
+        Ok(Self { tree, key: key.clone(), stamp: stamp.clone(), dir, temp, file, written: 0, begun: 0 })
     }
 
     pub(super) fn tree(&self) -> &Tree {
@@ -51,7 +58,19 @@ impl Output {
         self.tree.write_fully(&self.file, bytes).map_err(|e| self.fail(e))?;
         self.written += bytes.len() as u64;
         Meter::add(&self.tree.meter.bytes_written, bytes.len() as u64);
+        self.write_out();
         Ok(())
+    }
+
+    /// Has the kernel begin to write out what was written, without waiting for it. Durable it is by `finish` alone.
+    fn write_out(&mut self) {
+        let Some(len) = NonZeroU64::new(self.written - self.begun).filter(|len| len.get() >= WRITE_OUT) else { return };
+        // Linux begins to write out dirty pages that it is advised to drop, and drops none of them before they are clean:
+        // what `sync_file_range` does, which rustix lacks. On tmpfs it does nothing.
+        if let Err(error) = rustix::fs::fadvise(&self.file, self.begun, Some(len), Advice::DontNeed) {
+            tracing::trace!(%error, "no early writing out");
+        }
+        self.begun = self.written;
     }
 
     /// Appends `[range)` of a file, within the kernel where it can. Returns the bytes appended: fewer than asked for
@@ -70,6 +89,7 @@ impl Output {
             }
         }
         self.written += offset - range.start;
+        self.write_out();
         if offset < range.end {
             let mut step = vec![0; STEP.min(usize::try_from(range.end - offset).unwrap_or(STEP))];
             while offset < range.end {
@@ -94,6 +114,7 @@ impl Output {
     pub(super) fn truncate(&mut self, len: u64) -> Result<()> {
         self.tree.disk.truncate(self.file.as_fd(), len).map_err(|e| self.fail(e))?;
         self.written = len;
+        self.begun = self.begun.min(len);
         Ok(())
     }
 
