@@ -16,7 +16,7 @@ use super::version::{Entry, FileVersion};
 use crate::{Appended, Appender, ByteRange, Meter, Result};
 
 /// Bytes that are gathered before they are written.
-const BUFFER: usize = 1 << 20;
+const BUFFER: usize = 256 << 10;
 /// From this size on the kernel copies: a file system that shares blocks can then do so, and smaller files would break
 /// the writes of the buffer into pieces. The value was chosen, not measured.
 const LARGE: u64 = 256 << 10;
