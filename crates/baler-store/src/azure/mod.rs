@@ -36,7 +36,7 @@ use self::stage::put_call;
 use self::xml::BlobPage;
 use crate::http::line::{Call, Counted};
 use crate::{
-    ByteRange, Clock, Confirmation, DeleteOutcome, Get, Head, IdSource, ListRequest, Meter, OutputAttributes, Page,
+    AbortOutcome, ByteRange, Clock, Confirmation, DeleteOutcome, Get, Head, IdSource, ListRequest, Meter, OutputAttributes, Page,
     Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter, Store, StoreInfo,
 };
 
@@ -224,9 +224,10 @@ impl Store for AzureStore {
         publish::confirm(&self.client, staged).await
     }
 
-    async fn abort_staged(&self, staged: &Staged) -> Result<()> {
+    /// Never [`AbortOutcome::GivenUp`]: a publisher may have copied what is removed, and not removed it yet.
+    async fn abort_staged(&self, staged: &Staged) -> Result<AbortOutcome> {
         let (place, _) = publish::staged_place(&self.client, staged)?;
-        stage::remove(&self.client, place).await
+        stage::remove(&self.client, place).await.map(|()| AbortOutcome::Gone)
     }
 
     async fn list_staged(&self, prefix: &str) -> Result<Vec<StagedListing>> {

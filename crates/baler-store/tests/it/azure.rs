@@ -9,7 +9,7 @@ use baler_store::{
     prove,
 };
 use baler_testkit::azurite::{ACCOUNT, Azurite, KEY};
-use baler_testkit::conformance::{self, Expect, Keys};
+use baler_testkit::conformance::{self, Aborts, Expect, Keys};
 use baler_testkit::fixtures::{key, random_bytes, read, stage, stamp};
 use bytes::Bytes;
 
@@ -30,7 +30,7 @@ async fn store(azurite: &Azurite, prefix: &str) -> Arc<AzureStore> {
 }
 
 fn expect() -> Expect {
-    Expect { keys: Keys::SomeRefused, ..Expect::object_store() }
+    Expect { keys: Keys::SomeRefused, aborts: Aborts::Silent, ..Expect::object_store() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

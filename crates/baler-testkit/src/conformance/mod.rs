@@ -51,6 +51,15 @@ pub enum Stamps {
     Absent,
 }
 
+/// Whether giving staged bytes up shows that they were never visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aborts {
+    /// It does: publishing takes the staged bytes away.
+    Tell,
+    /// It never does: publishing copies or links, and removes the staged bytes afterwards.
+    Silent,
+}
+
 /// A promise that a server is known to break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deviation {
@@ -73,6 +82,8 @@ pub struct Expect {
     pub keys: Keys,
     /// Whether stamps are shown.
     pub stamps: Stamps,
+    /// What aborts tell.
+    pub aborts: Aborts,
     /// Promises that are known to be broken.
     pub deviations: Vec<Deviation>,
     /// How often each race is run.
@@ -90,6 +101,7 @@ impl Expect {
             write_ids: WriteIds::Kept,
             keys: Keys::All,
             stamps: Stamps::Shown,
+            aborts: Aborts::Tell,
             deviations: Vec::new(),
             rounds: 10,
             racers: 8,
