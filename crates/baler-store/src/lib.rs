@@ -28,6 +28,6 @@ pub use crc::Crc64;
 pub use directory::{DirectoryOptions, DirectoryStore, Disk, DiskEntry, Renaming, SweptTrash, SystemDisk};
 pub use error::StoreError;
 pub use listing::{Listing, Wanted, list_all};
-pub use memory::{MemoryOptions, MemoryStore};
+pub use memory::{MemoryChange, MemoryObject, MemoryOptions, MemoryStore};
 pub use meter::{Meter, Metered};
 pub use proof::{ProofFailure, Proven, Verdict, prove};

@@ -43,16 +43,68 @@ impl Default for MemoryOptions {
     }
 }
 
+/// One change of an object: what a watcher of all siblings sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryChange {
+    /// The store's name.
+    pub store: String,
+    /// The key.
+    pub key: String,
+    /// What was there.
+    pub before: Option<MemoryObject>,
+    /// What is there.
+    pub after: Option<MemoryObject>,
+}
+
+/// An object as a watcher sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryObject {
+    /// Its bytes.
+    pub body: Bytes,
+    /// Its etag.
+    pub etag: String,
+    /// Who staged it, if it was.
+    pub stamp: Option<Stamp>,
+}
+
+/// Changes since they were last taken; `None` while nobody watches.
+type Journal = Arc<Mutex<Option<Vec<MemoryChange>>>>;
+
 /// Objects and uploads of all siblings, by the store's name.
 #[derive(Debug, Default)]
 struct World {
     buckets: BTreeMap<String, Bucket>,
+    journal: Journal,
 }
 
 #[derive(Debug, Default)]
 struct Bucket {
+    name: String,
     objects: BTreeMap<String, Object>,
     uploads: BTreeMap<String, Upload>,
+    journal: Journal,
+}
+
+impl Bucket {
+    /// Puts an object, or takes it away; every change of an object is made here.
+    fn set(&mut self, key: &str, object: Option<Object>) {
+        let seen = |object: &Object| MemoryObject {
+            body: object.body.clone(),
+            etag: object.etag.clone(),
+            stamp: object.stamp.clone(),
+        };
+        let after = object.as_ref().map(seen);
+        let before = match object {
+            Some(object) => self.objects.insert(key.to_owned(), object),
+            None => self.objects.remove(key),
+        };
+        if let Some(changes) = &mut *self.journal.lock()
+            && (before.is_some() || after.is_some())
+        {
+            let (store, key) = (self.name.clone(), key.to_owned());
+            changes.push(MemoryChange { store, key, before: before.as_ref().map(seen), after });
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -117,11 +169,25 @@ impl MemoryStore {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Self {
-        world.lock().buckets.entry(name.clone()).or_default();
+        {
+            let mut world = world.lock();
+            let journal = Arc::clone(&world.journal);
+            world.buckets.entry(name.clone()).or_insert_with(|| Bucket {
+                name: name.clone(),
+                journal,
+                ..Bucket::default()
+            });
+        }
         let url = format!("memory://{name}");
         let (copy_domain, parts) = (options.copy_domain.clone(), options.parts);
         let info = StoreInfo { name, url, kind: StoreKind::Memory, copy_domain, parts };
         Self { shared: Arc::new(Shared { info, options, meter: Meter::default(), world, clock, ids }) }
+    }
+
+    /// Takes the changes of objects in all siblings since the last call, in order; the first call begins to watch.
+    pub fn take_changes(&self) -> Vec<MemoryChange> {
+        let journal = Arc::clone(&self.shared.world.lock().journal);
+        journal.lock().replace(Vec::new()).unwrap_or_default()
     }
 
     /// Loses an upload, as a lifecycle rule does; whether there was one.
@@ -278,7 +344,7 @@ impl Store for MemoryStore {
             Some(found) => PutOutcome::Exists { owner: found.write_id.clone() },
             None => {
                 let version = ObjectVersion::new(&object.etag);
-                bucket.objects.insert(key.to_string(), object);
+                bucket.set(key.as_str(), Some(object));
                 PutOutcome::Created(version)
             }
         }))
@@ -289,7 +355,7 @@ impl Store for MemoryStore {
         Meter::add(&self.shared.meter.bytes_written, body.len() as u64);
         let object = self.shared.object(body, None);
         let version = ObjectVersion::new(&object.etag);
-        self.shared.bucket(|bucket| bucket.objects.insert(key.to_string(), object));
+        self.shared.bucket(|bucket| bucket.set(key.as_str(), Some(object)));
         Ok(version)
     }
 
@@ -347,7 +413,7 @@ impl Store for MemoryStore {
                 write_id: None,
                 attributes: upload.attributes,
             };
-            bucket.objects.insert(staged.key.to_string(), object);
+            bucket.set(staged.key.as_str(), Some(object));
             Ok(PublishOutcome::Published)
         })
     }
@@ -415,7 +481,7 @@ impl Store for MemoryStore {
                 DeleteOutcome::Changed { found: ObjectVersion::new(&found.etag) }
             }
             Some(_) => {
-                bucket.objects.remove(key.as_str());
+                bucket.set(key.as_str(), None);
                 DeleteOutcome::Deleted
             }
         }))
@@ -423,7 +489,7 @@ impl Store for MemoryStore {
 
     async fn delete(&self, key: &Key) -> Result<()> {
         Meter::add(&self.shared.meter.delete, 1);
-        self.shared.bucket(|bucket| bucket.objects.remove(key.as_str()));
+        self.shared.bucket(|bucket| bucket.set(key.as_str(), None));
         Ok(())
     }
 }

@@ -88,7 +88,7 @@ pub struct Op {
 }
 
 /// What becomes of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// It happens.
     Proceed,
@@ -104,6 +104,11 @@ pub enum Verdict {
     Hang,
     /// It happens and never returns: the process stopped right behind it.
     HangAfter,
+    /// Nothing is decided (a 409, a 503) and the client sends it again: the hook is asked once more.
+    Retry,
+    /// It happens, its reply is lost, and the client sends it again: the hook is asked once more. A call that cannot be
+    /// sent twice (a writer's end) happens once.
+    Repeat,
 }
 
 /// Called before each operation; it may wait, so that a simulation can order what happens.
@@ -194,7 +199,31 @@ impl FaultStore {
 }
 
 impl Control {
-    async fn run<T>(&self, method: Method, key: &str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    /// Runs a call that can be sent any number of times.
+    async fn run<T, F>(&self, method: Method, key: &str, mut call: impl FnMut() -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        loop {
+            match self.ask(method, key).await {
+                Verdict::Retry => {}
+                Verdict::Repeat => drop(call().await),
+                verdict => return self.carry_out(verdict, method, key, call()).await,
+            }
+        }
+    }
+
+    /// Runs a call that can be sent once.
+    async fn run_once<T>(&self, method: Method, key: &str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        loop {
+            match self.ask(method, key).await {
+                Verdict::Retry => {}
+                verdict => return self.carry_out(verdict, method, key, call).await,
+            }
+        }
+    }
+
+    async fn ask(&self, method: Method, key: &str) -> Verdict {
         let op = {
             let mut log = self.log.lock();
             let op = Op { method, key: key.to_owned(), index: log.len() as u64 };
@@ -202,7 +231,16 @@ impl Control {
             op
         };
         let hook = self.hook.lock().clone();
-        let verdict = hook(&op).await;
+        hook(&op).await
+    }
+
+    async fn carry_out<T>(
+        &self,
+        verdict: Verdict,
+        method: Method,
+        key: &str,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
         let failed = |when: &str| StoreError::Exhausted {
             store: self.name.clone(),
             doing: format!("{method:?} `{key}`"),
@@ -210,7 +248,7 @@ impl Control {
             detail: format!("a fault was asked for {when} the effect"),
         };
         match verdict {
-            Verdict::Proceed => call.await,
+            Verdict::Proceed | Verdict::Retry | Verdict::Repeat => call.await,
             Verdict::FailBefore => Err(failed("before")),
             Verdict::FailAfter => call.await.and_then(|_| Err(failed("after"))),
             Verdict::NoRoom => Err(StoreError::NoRoom {
@@ -257,7 +295,7 @@ impl Store for FaultStore {
     }
 
     async fn lifecycle(&self) -> Result<Vec<LifecycleRule>> {
-        self.control.run(Method::Lifecycle, "", self.inner.lifecycle()).await
+        self.control.run(Method::Lifecycle, "", || self.inner.lifecycle()).await
     }
 
     fn local_root(&self) -> Option<&Path> {
@@ -265,27 +303,29 @@ impl Store for FaultStore {
     }
 
     async fn list(&self, request: &ListRequest) -> Result<Page> {
-        self.control.run(Method::List, &request.prefix, self.inner.list(request)).await
+        self.control.run(Method::List, &request.prefix, || self.inner.list(request)).await
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Head>> {
-        self.control.run(Method::Head, key.as_str(), self.inner.head(key)).await
+        self.control.run(Method::Head, key.as_str(), || self.inner.head(key)).await
     }
 
     async fn get(&self, key: &Key, range: Option<ByteRange>, version: Option<&ObjectVersion>) -> Result<Get> {
-        self.control.run(Method::Get, key.as_str(), self.inner.get(key, range, version)).await
+        self.control.run(Method::Get, key.as_str(), || self.inner.get(key, range, version)).await
     }
 
     async fn put_if_absent(&self, key: &Key, body: Bytes, write_id: &WriteId) -> Result<PutOutcome> {
-        self.control.run(Method::PutIfAbsent, key.as_str(), self.inner.put_if_absent(key, body, write_id)).await
+        self.control
+            .run(Method::PutIfAbsent, key.as_str(), || self.inner.put_if_absent(key, body.clone(), write_id))
+            .await
     }
 
     async fn put(&self, key: &Key, body: Bytes) -> Result<ObjectVersion> {
-        self.control.run(Method::Put, key.as_str(), self.inner.put(key, body)).await
+        self.control.run(Method::Put, key.as_str(), || self.inner.put(key, body.clone())).await
     }
 
     async fn stage(&self, key: &Key, stamp: &Stamp, attributes: &OutputAttributes) -> Result<Box<dyn StagedWriter>> {
-        let inner = self.control.run(Method::Stage, key.as_str(), self.inner.stage(key, stamp, attributes)).await?;
+        let inner = self.control.run(Method::Stage, key.as_str(), || self.inner.stage(key, stamp, attributes)).await?;
         Ok(Box::new(FaultWriter { inner, control: self.control.clone(), key: key.clone() }))
     }
 
@@ -295,39 +335,39 @@ impl Store for FaultStore {
     }
 
     async fn staged_exists(&self, staged: &Staged) -> Result<bool> {
-        self.control.run(Method::StagedExists, staged.key.as_str(), self.inner.staged_exists(staged)).await
+        self.control.run(Method::StagedExists, staged.key.as_str(), || self.inner.staged_exists(staged)).await
     }
 
     async fn publish(&self, staged: &Staged, precondition: &Precondition) -> Result<PublishOutcome> {
-        self.control.run(Method::Publish, staged.key.as_str(), self.inner.publish(staged, precondition)).await
+        self.control.run(Method::Publish, staged.key.as_str(), || self.inner.publish(staged, precondition)).await
     }
 
     async fn confirm(&self, staged: &Staged) -> Result<Confirmation> {
-        self.control.run(Method::Confirm, staged.key.as_str(), self.inner.confirm(staged)).await
+        self.control.run(Method::Confirm, staged.key.as_str(), || self.inner.confirm(staged)).await
     }
 
     async fn abort_staged(&self, staged: &Staged) -> Result<AbortOutcome> {
-        self.control.run(Method::AbortStaged, staged.key.as_str(), self.inner.abort_staged(staged)).await
+        self.control.run(Method::AbortStaged, staged.key.as_str(), || self.inner.abort_staged(staged)).await
     }
 
     async fn list_staged(&self, prefix: &str) -> Result<Vec<StagedListing>> {
-        self.control.run(Method::ListStaged, prefix, self.inner.list_staged(prefix)).await
+        self.control.run(Method::ListStaged, prefix, || self.inner.list_staged(prefix)).await
     }
 
     async fn abort_listed(&self, listing: &StagedListing) -> Result<()> {
-        self.control.run(Method::AbortListed, listing.key.as_str(), self.inner.abort_listed(listing)).await
+        self.control.run(Method::AbortListed, listing.key.as_str(), || self.inner.abort_listed(listing)).await
     }
 
     async fn delete_if(&self, key: &Key, version: &ObjectVersion) -> Result<DeleteOutcome> {
-        self.control.run(Method::DeleteIf, key.as_str(), self.inner.delete_if(key, version)).await
+        self.control.run(Method::DeleteIf, key.as_str(), || self.inner.delete_if(key, version)).await
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        self.control.run(Method::Delete, key.as_str(), self.inner.delete(key)).await
+        self.control.run(Method::Delete, key.as_str(), || self.inner.delete(key)).await
     }
 
     async fn sync(&self, key: &Key) -> Result<()> {
-        self.control.run(Method::Sync, key.as_str(), self.inner.sync(key)).await
+        self.control.run(Method::Sync, key.as_str(), || self.inner.sync(key)).await
     }
 }
 
@@ -344,20 +384,20 @@ impl StagedWriter for FaultWriter {
     }
 
     async fn write_part(&self, number: u32, body: Vec<Bytes>) -> Result<()> {
-        self.control.run(Method::WritePart, self.key.as_str(), self.inner.write_part(number, body)).await
+        self.control.run(Method::WritePart, self.key.as_str(), || self.inner.write_part(number, body.clone())).await
     }
 
     async fn copy_part(&self, number: u32, source: &CopySource, range: ByteRange) -> Result<()> {
-        self.control.run(Method::CopyPart, self.key.as_str(), self.inner.copy_part(number, source, range)).await
+        self.control.run(Method::CopyPart, self.key.as_str(), || self.inner.copy_part(number, source, range)).await
     }
 
     async fn finish(self: Box<Self>, crc64nvme: Option<u64>) -> Result<Staged> {
         let Self { inner, control, key } = *self;
-        control.run(Method::Finish, key.as_str(), inner.finish(crc64nvme)).await
+        control.run_once(Method::Finish, key.as_str(), inner.finish(crc64nvme)).await
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {
         let Self { inner, control, key } = *self;
-        control.run(Method::Abort, key.as_str(), inner.abort()).await
+        control.run_once(Method::Abort, key.as_str(), inner.abort()).await
     }
 }

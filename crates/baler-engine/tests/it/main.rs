@@ -19,4 +19,5 @@ mod review;
 mod s3_combine;
 mod s3_failing;
 mod s3_world;
+mod sim;
 mod world;

@@ -36,8 +36,9 @@ use self::stage::put_call;
 use self::xml::BlobPage;
 use crate::http::line::{Call, Counted};
 use crate::{
-    AbortOutcome, ByteRange, Clock, Confirmation, DeleteOutcome, Get, Head, IdSource, ListRequest, Meter, OutputAttributes, Page,
-    Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter, Store, StoreInfo,
+    AbortOutcome, ByteRange, Clock, Confirmation, DeleteOutcome, Get, Head, IdSource, ListRequest, Meter,
+    OutputAttributes, Page, Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter, Store,
+    StoreInfo,
 };
 
 /// Races with others are decided again at most this often.

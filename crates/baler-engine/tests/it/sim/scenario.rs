@@ -1,0 +1,196 @@
+//! What a seed makes of the world: its flows, its stores' limits, what may go wrong and how often.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use baler_model::{Config, RawConfig};
+use baler_store::PartLimits;
+use baler_testkit::SplitMix;
+
+/// How work is started, and by how many flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// One flow over what lies there.
+    Plain,
+    /// One flow that manifests trigger.
+    Manifests,
+    /// Two flows, the second over what the first writes.
+    Chained,
+}
+
+/// How names of outputs are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    Group,
+    Index,
+    FirstLast,
+}
+
+/// One in so many grants; never at 0.
+pub(crate) type OneIn = u64;
+
+/// What the seed draws before the first step.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) shape: Shape,
+    pub(crate) text: String,
+    pub(crate) csv: bool,
+    pub(crate) target: &'static str,
+    pub(crate) overwrite: bool,
+    pub(crate) parts: PartLimits,
+    pub(crate) page: usize,
+    pub(crate) groups: u64,
+    pub(crate) objects: u64,
+    pub(crate) steps: u64,
+    pub(crate) processes: usize,
+    pub(crate) skew: i64,
+    pub(crate) crash: OneIn,
+    pub(crate) fail: OneIn,
+    pub(crate) repeat: OneIn,
+    pub(crate) freeze: OneIn,
+    pub(crate) act: OneIn,
+    pub(crate) storms: bool,
+    pub(crate) consumes: bool,
+    pub(crate) overwrites: bool,
+    pub(crate) removes: bool,
+    pub(crate) uploads: bool,
+    pub(crate) expires: bool,
+    pub(crate) foreign: bool,
+    pub(crate) aborts: bool,
+    pub(crate) withdraws: bool,
+    pub(crate) retries: bool,
+    pub(crate) collects: bool,
+    pub(crate) interrupts: bool,
+    pub(crate) jumps: bool,
+    /// Processes that still sleep when the honest runner begins wake only when it is done.
+    pub(crate) late: bool,
+}
+
+fn one_of<T: Copy>(random: &mut SplitMix, of: &[T]) -> T {
+    of[usize::try_from(random.below(of.len() as u64)).unwrap()]
+}
+
+impl Scenario {
+    pub(crate) fn draw(random: &mut SplitMix) -> Self {
+        let shape = one_of(random, &[Shape::Plain, Shape::Plain, Shape::Plain, Shape::Manifests, Shape::Chained]);
+        let naming = one_of(random, &[Naming::Group, Naming::Index, Naming::FirstLast]);
+        let target = one_of(random, &["lake", "lake", "other"]);
+        let mut yes = |one_in: u64| random.below(one_in) == 0;
+        let (csv, redshift, overwrite) = (yes(4), yes(4), yes(4));
+        let header = csv && yes(2);
+        let sources = one_of(
+            random,
+            &[
+                "{ after_commit = \"keep\" }",
+                "{ after_commit = \"delete\" }",
+                "{ after_commit = \"delete\" }",
+                "{ after_commit = \"delete\", delay = \"1h\" }",
+                "{ after_commit = \"archive\", archive_to = \"lake:old/\" }",
+            ],
+        );
+        let most = one_of(random, &["", "max_objects = 2, ", "max_objects = 3, "]);
+        let least = one_of(random, &[1, 1, 2]);
+        let suffix = if csv { "csv" } else { "jsonl" };
+        let mut common = format!("sources = {sources}\noverwrite = {overwrite}\nredshift_manifest = {redshift}\n");
+        if header {
+            common.push_str("header = \"first\"\n");
+        }
+        let batch = format!("batch = {{ {most}min_objects = {least} }}\norder_by = [\"n\"]\n");
+        let name = match naming {
+            Naming::Group => "{g}",
+            Naming::Index => "{g}-{index}",
+            Naming::FirstLast => "{g}-{n.first}-{n.last}",
+        };
+        let flows = match shape {
+            Shape::Plain => format!(
+                "[flows.daily]\ndo = \"combine\"\nfrom = \"lake:raw/{{g}}/{{n:int}}.{suffix}\"\n\
+                 to = \"{target}:daily/{name}.{suffix}\"\n{batch}{common}"
+            ),
+            Shape::Manifests => format!(
+                "[flows.daily]\ndo = \"combine\"\non = {{ manifests = \"lake:watch\" }}\n\
+                 from = \"lake:{{manifest.source}}/{{n:int}}.{suffix}\"\nto = \"{target}:{{manifest.target}}\"\n\
+                 order_by = [\"n\"]\n{common}"
+            ),
+            Shape::Chained => format!(
+                "[flows.first]\ndo = \"combine\"\nfrom = \"lake:raw/{{g}}/{{n:int}}.{suffix}\"\n\
+                 to = \"lake:mid/{{g}}/{{n.first}}-{{n.last}}.{suffix}\"\n\
+                 batch = {{ max_objects = 2, min_objects = 1 }}\norder_by = [\"n\"]\n\
+                 sources = {{ after_commit = \"{}\" }}\n\
+                 [flows.second]\ndo = \"combine\"\nfrom = \"lake:mid/{{g}}/{{n:int}}-{{m:int}}.{suffix}\"\n\
+                 to = \"{target}:daily/{{g}}-{{n.first}}-{{m.last}}.{suffix}\"\n\
+                 batch = {{ {most}min_objects = 1 }}\norder_by = [\"n\"]\n{common}",
+                one_of(random, &["keep", "delete"]),
+            ),
+        };
+        let text = format!(
+            "version = 1\nstate = \"lake:_baler\"\n[stores]\nlake = \"s3://lake\"\nother = \"s3://other\"\n{flows}"
+        );
+        let parts = one_of(
+            random,
+            &[
+                PartLimits { min: 50, max: 5000, count: 100, object: 1 << 20 },
+                PartLimits { min: 50, max: 5000, count: 100, object: 1 << 20 },
+                PartLimits { min: 40, max: 200, count: 6, object: 1 << 20 },
+                PartLimits::S3,
+            ],
+        );
+        let mut yes = |one_in: u64| random.below(one_in) == 0;
+        let (consumes, overwrites, removes, uploads) = (yes(2), yes(3), yes(6), yes(2));
+        let (expires, foreign, aborts, withdraws) = (yes(2), yes(4), yes(4), yes(4));
+        let (retries, collects, interrupts, jumps) = (yes(2), yes(4), yes(6), yes(2));
+        let (storms, late) = (yes(5), yes(2));
+        Self {
+            shape,
+            text,
+            csv: header,
+            target,
+            overwrite,
+            parts,
+            page: one_of(random, &[1000, 1000, 3, 2]),
+            groups: 1 + random.below(2),
+            objects: 1 + random.below(3),
+            steps: 40 + random.below(220),
+            processes: one_of(random, &[1, 2, 2, 3]),
+            skew: one_of(random, &[0, 20_000, 20_000, 600_000]),
+            crash: one_of(random, &[0, 150, 60]),
+            fail: one_of(random, &[0, 0, 100, 30]),
+            repeat: one_of(random, &[0, 60, 25]),
+            freeze: one_of(random, &[0, 60, 20]),
+            act: one_of(random, &[8, 15, 30]),
+            storms,
+            consumes,
+            overwrites,
+            removes,
+            uploads,
+            expires,
+            foreign,
+            aborts,
+            withdraws,
+            retries,
+            collects,
+            interrupts,
+            jumps,
+            late,
+        }
+    }
+
+    /// The suffix of all objects.
+    pub(crate) fn suffix(&self) -> &'static str {
+        if self.text.contains(".csv") { "csv" } else { "jsonl" }
+    }
+
+    /// The configuration; equal texts are read once.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        thread_local! {
+            static READ: RefCell<HashMap<String, Arc<Config>>> = RefCell::default();
+        }
+        READ.with_borrow_mut(|read| {
+            let config = read.entry(self.text.clone()).or_insert_with(|| {
+                let raw = RawConfig::parse(&self.text, "baler.toml", &|_| None, &[]).unwrap_or_else(|e| panic!("{e}"));
+                Arc::new(raw.validate("/project").unwrap_or_else(|e| panic!("{e}\n{}", self.text)))
+            });
+            Arc::clone(config)
+        })
+    }
+}

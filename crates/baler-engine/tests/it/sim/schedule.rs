@@ -1,0 +1,324 @@
+//! Runs seeds: chaos first, then an honest runner with truthful operators, then the reckoning.
+
+#![allow(clippy::print_stderr, reason = "a schedule is shown to whoever asks for it")]
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use baler_engine::report::Status;
+use parking_lot::Mutex;
+
+use super::actors::Job;
+use super::scheduler::Wish;
+use super::watch::Stage;
+use super::world::{Told, World};
+
+/// What a seed came to.
+pub(crate) struct Ended {
+    hash: u64,
+    steps: u64,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+/// Most rounds of an honest runner until all is quiet.
+const ROUNDS: u32 = 20;
+/// Most steps of one process that nobody disturbs.
+const ALONE: u32 = 400;
+
+impl World {
+    /// Runs one process to its end, alone and without faults.
+    fn alone(&mut self, index: usize) -> Result<Told, String> {
+        for _ in 0..ALONE {
+            if let Some(told) = self.run(index)? {
+                return Ok(told);
+            }
+            // Only time is waited for.
+            let mine = self.gate.waiting().into_iter().filter(|w| w.process == index);
+            let times = mine.filter_map(|w| match w.wish {
+                Wish::Time(until) => Some((until, w.ticket)),
+                Wish::Op(..) => None,
+            });
+            let Some((until, ticket)) = times.min() else { return Err(format!("wedge: p{index} waits for nothing")) };
+            self.gate.advance_to(until);
+            self.gate.grant(ticket, baler_testkit::fault::Verdict::Proceed);
+        }
+        Err(format!("wedge: p{index} runs without end"))
+    }
+
+    fn open_runs(&self) -> Vec<String> {
+        let open = self.watch.runs.iter().filter(|(_, run)| run.stage.is_open());
+        open.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// An honest runner, and operators who say the truth, until nothing is left to do.
+    fn finish(&mut self) -> Result<(), String> {
+        self.gate.set_open(true);
+        for _ in 0..ROUNDS {
+            let before = self.watch.heads().clone();
+            let index = self.start(Job::Run);
+            for told in self.alone(index)? {
+                let report = told.map_err(|error| format!("wedge: an honest run fails: {error:?}"))?;
+                if report.status == Status::Interrupted {
+                    return Err(format!("wedge: an honest run is interrupted: {report:?}"));
+                }
+            }
+            let open = self.open_runs();
+            if open.is_empty() && *self.watch.heads() == before {
+                self.gate.set_open(false);
+                return Ok(());
+            }
+            for run in open {
+                if self.watch.runs[&run].stage != Stage::Committed {
+                    let index = self.settle(&run);
+                    drop(self.alone(index)?);
+                }
+            }
+            let now = self.gate.now() + 2 * 3_600_000;
+            self.gate.advance_to(now);
+        }
+        Err(format!("wedge: still open after {ROUNDS} rounds: {:?}", self.open_runs()))
+    }
+
+    /// The garbage of all that happened goes, and nothing else.
+    fn sweep(&mut self) -> Result<(), String> {
+        self.gate.set_open(true);
+        let index = self.start(Job::Gc(0));
+        for told in self.alone(index)? {
+            told.map_err(|error| format!("gc fails: {error:?}"))?;
+        }
+        self.gate.set_open(false);
+        let left = [self.lake.upload_ids(), self.other.upload_ids()].concat();
+        // By clocks that disagree a lot, gc cannot tell an upload of a run from an older one.
+        if self.scenario.skew < 30_000 && !left.is_empty() {
+            return Err(format!("uploads are left: {left:?}"));
+        }
+        Ok(())
+    }
+
+    /// Everything from the first step to the reckoning.
+    fn live(&mut self) -> Result<(), String> {
+        self.start(Job::Run);
+        if self.scenario.processes > 1 && self.chance(2) {
+            self.start(Job::Run);
+        }
+        for _ in 0..self.scenario.steps {
+            if self.chance(self.scenario.act) || self.alive().is_empty() {
+                self.act();
+            }
+            self.step(true)?;
+        }
+        // Faults end. Some who sleep die; the others wake up late, before an honest runner or after it.
+        let late = self.scenario.late;
+        for index in self.alive() {
+            if self.chance(3) {
+                self.crash(index);
+            } else if late {
+                self.processes[index].as_mut().unwrap().sleeps = true;
+            }
+        }
+        if !late {
+            self.let_end()?;
+        }
+        self.finish()?;
+        if late {
+            self.let_end()?;
+            self.finish()?;
+        }
+        self.watch.reckon()?;
+        self.sweep()?;
+        self.watch.reckon()
+    }
+
+    /// Everybody wakes and goes on to the end, without further faults.
+    fn let_end(&mut self) -> Result<(), String> {
+        for index in self.alive() {
+            if self.processes[index].as_ref().unwrap().sleeps {
+                self.wake(index);
+            }
+        }
+        for _ in 0..4000 {
+            if self.alive().is_empty() {
+                return Ok(());
+            }
+            self.step(false)?;
+        }
+        Err(format!("wedge: processes {:?} do not end", self.alive()))
+    }
+}
+
+fn run(seed: u64, is_shown: bool) -> Result<Ended, String> {
+    let mut world = World::new(seed);
+    if is_shown {
+        eprintln!("{:#?}", world.scenario);
+        eprintln!("{}", world.scenario.text);
+        world.trace.words = Some(Vec::new());
+    }
+    let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
+    if let Some(words) = &world.trace.words {
+        eprintln!("{}", words.join("\n"));
+    }
+    lived.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()
+    })??;
+    Ok(Ended { hash: world.trace.hash(), steps: world.trace.steps, counts: world.watch.counts })
+}
+
+/// Runs a seed; a failure says how to see it again.
+pub(crate) fn holds(seed: u64) -> Ended {
+    run(seed, false).unwrap_or_else(|broken| panic!("{}", failed(seed, &broken)))
+}
+
+fn failed(seed: u64, broken: &str) -> String {
+    format!(
+        "seed {seed}: {broken}\nshow it: BALER_SIM_SEED={seed} cargo nextest run -p baler-engine --no-capture \
+         sim::schedule::replay"
+    )
+}
+
+/// Seeds of one test of the ordinary run; there are eight such tests.
+const SEEDS: u64 = 1250;
+
+/// What must have happened in those schedules, and how often at least: a simulation in which nothing happens shows nothing.
+const HAPPENED: &[(&str, u64)] = &[
+    ("409", 500),
+    ("503", 300),
+    ("aborted", 50),
+    ("blocked", 30),
+    ("committed", 1000),
+    ("consumed", 30),
+    ("contended", 50),
+    ("dies after an effect", 100),
+    ("dies before an effect", 100),
+    ("disposed", 1000),
+    ("disposed source", 1000),
+    ("fails", 200),
+    ("foreign object", 100),
+    ("gc", 100),
+    ("hours pass", 300),
+    ("interrupted", 10),
+    ("late object", 200),
+    ("opened", 1200),
+    ("published", 1500),
+    ("released", 15),
+    ("reply lost", 20),
+    ("said: lost", 10),
+    ("said: overwrite", 3),
+    ("said: published", 10),
+    ("sealed again", 10),
+    ("sent twice", 50),
+    ("sleeps", 400),
+    ("source overwritten", 200),
+    ("source taken away", 50),
+    ("taken back", 3),
+    ("taken over", 100),
+    ("upload expired", 80),
+    ("wakes late", 400),
+    ("withdrawing", 5),
+];
+
+fn add(sum: &mut BTreeMap<&'static str, u64>, counts: BTreeMap<&'static str, u64>) {
+    for (what, times) in counts {
+        *sum.entry(what).or_default() += times;
+    }
+}
+
+fn schedules(part: u64) {
+    let (mut counts, mut steps) = (BTreeMap::new(), 0);
+    for seed in part * SEEDS..(part + 1) * SEEDS {
+        let ended = holds(seed);
+        steps += ended.steps;
+        add(&mut counts, ended.counts);
+    }
+    eprintln!("{SEEDS} schedules, {steps} steps: {counts:?}");
+    for (what, least) in HAPPENED {
+        let times = counts.get(what).copied().unwrap_or_default();
+        assert!(times >= *least, "`{what}` happened {times} times in {SEEDS} schedules, at least {least} are wanted");
+    }
+}
+
+macro_rules! parts {
+    ($($name:ident = $part:literal),*) => {$(
+        #[test]
+        fn $name() {
+            schedules($part);
+        }
+    )*};
+}
+
+parts!(
+    schedules_0 = 0,
+    schedules_1 = 1,
+    schedules_2 = 2,
+    schedules_3 = 3,
+    schedules_4 = 4,
+    schedules_5 = 5,
+    schedules_6 = 6,
+    schedules_7 = 7
+);
+
+/// `BALER_SIM_SEED=N`: shows the schedule of one seed. Without it, of seed 0, unseen.
+#[test]
+fn replay() {
+    let wanted = asked("BALER_SIM_SEED");
+    let seed = wanted.unwrap_or_default();
+    if let Err(broken) = run(seed, wanted.is_some()) {
+        panic!("seed {seed}: {broken}");
+    }
+}
+
+#[test]
+fn one_seed_is_one_schedule() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..40 {
+        let (one, two) = (holds(seed), holds(seed));
+        assert_eq!((one.hash, one.steps), (two.hash, two.steps), "seed {seed} went two ways");
+        seen.insert(one.hash);
+    }
+    assert_eq!(seen.len(), 40, "seeds that differ make schedules that differ");
+}
+
+/// A number from the environment.
+fn asked(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+/// Seeds from `BALER_SIM_START` on, for `BALER_SIM_MINUTES` or `BALER_SIM_SEEDS`, on every core: `scripts/soak`.
+#[test]
+#[ignore = "runs as long as it is told: scripts/soak"]
+#[expect(clippy::disallowed_methods, reason = "how long a soak lasts is real time; no schedule sees it")]
+fn soak() {
+    let start = asked("BALER_SIM_START").unwrap_or_default();
+    let (minutes, most) = (asked("BALER_SIM_MINUTES"), asked("BALER_SIM_SEEDS").unwrap_or(u64::MAX));
+    assert!(minutes.is_some() || most < u64::MAX, "say how long: scripts/soak MINUTES, or scripts/soak --seeds N");
+    let began = std::time::Instant::now();
+    let is_over = || minutes.is_some_and(|minutes| began.elapsed().as_secs() >= minutes * 60);
+    let next = AtomicU64::new(0);
+    let broken = AtomicU64::new(0);
+    let counts = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while !is_over() && broken.load(Ordering::Relaxed) == 0 {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= most {
+                        return;
+                    }
+                    let seed = start.wrapping_add(number);
+                    match run(seed, false) {
+                        Ok(ended) => add(&mut counts.lock(), ended.counts),
+                        Err(words) => {
+                            broken.fetch_add(1, Ordering::Relaxed);
+                            eprintln!("{}", failed(seed, &words));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let done = next.load(Ordering::Relaxed).min(most);
+    let rate = done as f64 * 60.0 / began.elapsed().as_secs_f64();
+    eprintln!("{done} schedules from seed {start}, {rate:.0} a minute: {:?}", counts.lock());
+    assert_eq!(broken.load(Ordering::Relaxed), 0, "a schedule failed");
+}
