@@ -18,6 +18,9 @@ use super::world::{Told, World};
 /// 0006, accepted shortcomings): while this stands, consumers keep away from runs that are being withdrawn.
 pub(crate) const CONSUMERS_MIND_WITHDRAWALS: bool = true;
 
+/// What somebody does.
+type Act = fn(&mut World);
+
 /// What a process is started for.
 #[derive(Debug, Clone)]
 pub(crate) enum Job {
@@ -129,7 +132,7 @@ impl World {
     pub(crate) fn act(&mut self) {
         let s = &self.scenario;
         let asleep = self.processes.iter().flatten().any(|process| process.sleeps);
-        let chances: [(bool, &[fn(&mut Self)]); 12] = [
+        let chances: [(bool, &[Act]); 12] = [
             (self.alive().len() < s.processes, &[Self::run_one, Self::run_one]),
             (asleep, &[Self::wake_one, Self::wake_one]),
             (s.jumps, &[Self::hours_pass]),
@@ -143,7 +146,7 @@ impl World {
             (s.aborts || s.withdraws, &[Self::abort_one, Self::abort_one]),
             (s.retries, &[Self::answer_one]),
         ];
-        let mut acts: Vec<fn(&mut Self)> =
+        let mut acts: Vec<Act> =
             chances.into_iter().filter(|(is_on, _)| *is_on).flat_map(|(_, acts)| acts).copied().collect();
         if let Some(act) = self.pick(&mut acts) {
             act(self);

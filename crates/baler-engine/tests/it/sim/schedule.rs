@@ -287,7 +287,6 @@ fn asked(name: &str) -> Option<u64> {
 /// Seeds from `BALER_SIM_START` on, for `BALER_SIM_MINUTES` or `BALER_SIM_SEEDS`, on every core: `scripts/soak`.
 #[test]
 #[ignore = "runs as long as it is told: scripts/soak"]
-#[expect(clippy::disallowed_methods, reason = "how long a soak lasts is real time; no schedule sees it")]
 fn soak() {
     let start = asked("BALER_SIM_START").unwrap_or_default();
     let (minutes, most) = (asked("BALER_SIM_MINUTES"), asked("BALER_SIM_SEEDS").unwrap_or(u64::MAX));

@@ -218,7 +218,7 @@ impl World {
     /// Starts a process that does a job.
     pub(crate) fn start(&mut self, job: Job) -> usize {
         let index = self.processes.len();
-        let skew = match i64::try_from(self.scenario.skew).unwrap() {
+        let skew = match self.scenario.skew {
             0 => 0,
             most => i64::try_from(self.random.below(2 * most.unsigned_abs())).unwrap() - most,
         };
