@@ -122,7 +122,7 @@ async fn plan_and_drive(
             return Ok(Some(known(flow, run)));
         }
         if let Some(request) = request {
-            match manifests::completeness(request, &planned) {
+            match manifests::completeness(flow, request, &planned) {
                 Completeness::Complete => {}
                 Completeness::Waits(note) => {
                     let mut waiting = RunReport::nothing(&flow.config.name);

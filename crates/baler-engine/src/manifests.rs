@@ -61,13 +61,13 @@ pub(crate) async fn queued(flow: &Flow) -> Result<Vec<Queued>, EngineError> {
             Err(StoreError::NotFound { .. } | StoreError::Changed { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
-        let body: Body = match serde_json::from_slice(&body) {
+        let body = match parse(&body) {
             Ok(body) => body,
-            Err(error) => {
+            Err(detail) => {
                 let hint =
                     "write {\"source\": \"…\", \"target\": \"…\", \"fileCount\": N}, or take it out of the queue";
                 let failure =
-                    Failure { error: format!("manifest `{key}` cannot be read: {error}"), hint: Some(hint.into()) };
+                    Failure { error: format!("manifest `{key}` cannot be read: {detail}"), hint: Some(hint.into()) };
                 queued.push(Queued::Faulty(FailureReport::new(key.as_str(), failure)));
                 continue;
             }
@@ -92,8 +92,24 @@ pub(crate) async fn queued(flow: &Flow) -> Result<Vec<Queued>, EngineError> {
     Ok(queued)
 }
 
+/// Reads a manifest; what is wrong is said in the words of JSON, not of this program.
+fn parse(bytes: &[u8]) -> Result<Body, String> {
+    let body: Body = serde_json::from_slice(bytes).map_err(|e| {
+        e.to_string()
+            .replace("struct Body with 4 elements", "an object")
+            .replace("struct Body", "an object")
+            .replace("u64", "a whole number, 0 or more")
+            .replace("sequence", "array")
+    })?;
+    match (body.source.is_empty(), body.target.is_empty()) {
+        (true, _) => Err("its `source` is empty".into()),
+        (_, true) => Err("its `target` is empty".into()),
+        (false, false) => Ok(body),
+    }
+}
+
 /// Holds what was found against what the manifest counts.
-pub(crate) fn completeness(request: &ManifestRequest, planned: &Planned) -> Completeness {
+pub(crate) fn completeness(flow: &Flow, request: &ManifestRequest, planned: &Planned) -> Completeness {
     let key = &request.manifest.key;
     let count = |skips: &Skips, why: Skip| skips.get(&why).map_or(0, |s| s.objects);
     let unsettled = count(&planned.skips, Skip::Unsettled);
@@ -102,6 +118,19 @@ pub(crate) fn completeness(request: &ManifestRequest, planned: &Planned) -> Comp
     let uncommitted = count(&planned.skips, Skip::Uncommitted);
     let present = planned.matched + planned.earlier + unsettled + uncommitted + spent + empty;
     let wrong = |error: String, hint: &str| Completeness::Wrong(Failure { error, hint: Some(hint.to_owned()) });
+    // INV-LOOP-1: an output in the queue would be taken for the next manifest.
+    let own = flow.manifests.as_ref().filter(|place| place.store.info().url == flow.target.info().url);
+    let looped = own.and_then(|place| {
+        let folders = ["queue/", "run/", "done/"].map(|folder| format!("{}{folder}", place.prefix));
+        let mut keys = planned.plan.tasks.iter().map(|task| &task.key);
+        keys.find(|key| folders.iter().any(|folder| key.as_str().starts_with(folder)))
+    });
+    if let Some(output) = looped {
+        return wrong(
+            format!("`{output}`, the `target` of manifest `{key}`, lies where manifests lie"),
+            "write to another prefix: `queue/`, `run/` and `done/` there are for manifests",
+        );
+    }
     if let Some(wanted) = request.file_count {
         if present < wanted {
             return Completeness::Waits(format!("manifest `{key}` waits: {present} of {wanted} objects are there"));

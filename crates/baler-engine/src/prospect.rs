@@ -45,7 +45,7 @@ async fn prospect_of(flow: &Flow, state: &LedgerState, request: &ManifestRequest
         Prospect::Fails(FailureReport { group: request.manifest.key.to_string(), error, hint })
     };
     match plan(flow, state, Some(request)).await {
-        Ok(planned) => Ok(match manifests::completeness(request, &planned) {
+        Ok(planned) => Ok(match manifests::completeness(flow, request, &planned) {
             Completeness::Complete => Prospect::Planned(Box::new(planned)),
             Completeness::Waits(note) => Prospect::Waits(note),
             Completeness::Wrong(failure) => fails(failure.error, failure.hint),

@@ -202,6 +202,18 @@ impl Recorded {
         for (n, entry) in log.iter().zip(&entries) {
             serde_json::from_str::<serde_json::Value>(entry).unwrap_or_else(|e| panic!("{what}: {n}: {e}"));
         }
+        if entries.iter().any(|entry| entry.contains("\"sealed\"")) {
+            // Whoever sealed relied on the marks.
+            let runs = self.disk.files("lake/_baler/daily/runs");
+            let marks = runs.iter().filter(|f| f.contains("/mark/")).count();
+            assert!(marks >= 2, "{what}: it is sealed and has {marks} marks: {runs:?}");
+        } else {
+            let folders = ["lake/daily", "out/daily"].map(|folder| (folder, self.disk.files(folder)));
+            for (folder, file) in folders.iter().flat_map(|(folder, files)| files.iter().map(move |f| (folder, f))) {
+                let body = self.disk.read(&format!("{folder}/{file}"));
+                assert_eq!(body, OLD, "{what}: {folder}/{file} can be seen and is not sealed");
+            }
+        }
         let sources = self.disk.files("lake/raw").len();
         assert!(committed || sources == 6, "{what}: {sources} sources are left and nothing is committed");
         if committed {
