@@ -101,19 +101,19 @@ class Directory:
     def command(self) -> list:
         return [self.bench.baler, "run", "--quiet"]
 
-    def baler(self) -> float:
+    def baler(self) -> measure.Ran:
         self.clear()
         ran = measure.run(self.command(), cwd=self.root)
         self.peak = max(self.peak, ran.peak)
         self.compare("baler")
-        return ran.seconds
+        return ran
 
-    def peer(self, script: str) -> float:
+    def peer(self, script: str) -> measure.Ran:
         self.clear()
         (self.root / "out").mkdir()
         ran = measure.shell(script, cwd=self.root)
         self.compare("the peer")
-        return ran.seconds
+        return ran
 
     def outputs(self) -> list[pathlib.Path]:
         return sorted((self.root / "out").rglob("*.jsonl"))

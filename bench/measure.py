@@ -47,14 +47,14 @@ def shell(script: str, **more) -> Ran:
 
 @dataclasses.dataclass
 class Pair:
-    """Seconds of both sides in one turn."""
+    """What both sides took in one turn."""
 
-    baler: float
-    peer: float
+    baler: Ran
+    peer: Ran
 
     @property
     def ratio(self) -> float:
-        return self.peer / self.baler
+        return self.peer.seconds / self.baler.seconds
 
 
 @dataclasses.dataclass
@@ -66,6 +66,8 @@ class Summary:
     high: float
     baler: float
     peer: float
+    baler_cpu: float
+    peer_cpu: float
 
 
 def summary(pairs: list[Pair]) -> Summary:
@@ -74,15 +76,17 @@ def summary(pairs: list[Pair]) -> Summary:
         statistics.median(ratios),
         min(ratios),
         max(ratios),
-        statistics.median(pair.baler for pair in pairs),
-        statistics.median(pair.peer for pair in pairs),
+        statistics.median(pair.baler.seconds for pair in pairs),
+        statistics.median(pair.peer.seconds for pair in pairs),
+        statistics.median(pair.baler.cpu for pair in pairs),
+        statistics.median(pair.peer.cpu for pair in pairs),
     )
 
 
 def in_turns(count: int, baler, peer, name: str, first: bool = True) -> list[Pair]:
     """Measures both sides in turns, A B then B A, so that neither always comes behind the other.
 
-    Both are functions that prepare, measure, and return seconds. One turn of each goes before and is not counted, unless
+    Both are functions that prepare, measure, and return what the command took. One turn of each goes before and is not counted, unless
     `first` is false.
     """
     if first:
@@ -96,7 +100,8 @@ def in_turns(count: int, baler, peer, name: str, first: bool = True) -> list[Pai
             theirs = peer()
             ours = baler()
         pairs.append(Pair(ours, theirs))
-        print(f"  {name} {turn + 1}/{count}: baler {ours:.2f} s, peer {theirs:.2f} s, {theirs / ours:.2f}x", flush=True)
+        took = f"baler {ours.seconds:.2f} s ({ours.cpu:.2f}), peer {theirs.seconds:.2f} s ({theirs.cpu:.2f})"
+        print(f"  {name} {turn + 1}/{count}: {took}, {pairs[-1].ratio:.2f}x", flush=True)
     return pairs
 
 

@@ -14,7 +14,9 @@ import measure
 import s3
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
-FIELDS = ["row", "work", "against", "pairs", "baler", "peer", "unit", "ratio", "low", "high", "goal", "met", "beside", "floor"]
+FIELDS = ["row", "work", "against", "pairs", "baler", "peer", "unit", "baler_cpu", "peer_cpu"]
+FIELDS += ["ratio", "low", "high", "goal", "met", "load", "beside", "floor"]
+PAIR_FIELDS = ["row", "against", "turn", "baler", "peer", "baler_cpu", "peer_cpu"]
 
 
 @dataclasses.dataclass
@@ -46,9 +48,9 @@ class Bench:
 
     def note_pairs(self, row: str, against: str, pairs: list[measure.Pair]) -> None:
         for turn, pair in enumerate(pairs, 1):
-            self.every_pair.append(
-                {"row": row, "against": against, "turn": turn, "baler": f"{pair.baler:.4f}", "peer": f"{pair.peer:.4f}"}
-            )
+            took = [pair.baler.seconds, pair.peer.seconds, pair.baler.cpu, pair.peer.cpu]
+            values = [row, against, turn, *(f"{seconds:.4f}" for seconds in took)]
+            self.every_pair.append(dict(zip(PAIR_FIELDS, values)))
 
 
 ROWS: dict[str, Row] = {
@@ -68,7 +70,7 @@ def measure_row(name: str, bench: Bench) -> list[dict]:
     began = time.monotonic()
     lines = row.run(bench)
     for line in lines:
-        line.update(row=name, work=row.work)
+        line.update(row=name, work=row.work, load=f"{os.getloadavg()[0]:.1f}")
         line.setdefault("goal", row.goal_text)
         print("  " + tell(line), flush=True)
     print(f"  ({time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f})", flush=True)
@@ -85,6 +87,8 @@ def against(pairs: list[measure.Pair], peer: str, goal: float | None, also: bool
         "baler": f"{sums.baler:.3f}",
         "peer": f"{sums.peer:.3f}",
         "unit": "s",
+        "baler_cpu": f"{sums.baler_cpu:.3f}",
+        "peer_cpu": f"{sums.peer_cpu:.3f}",
         "ratio": f"{sums.ratio:.2f}",
         "low": f"{sums.low:.2f}",
         "high": f"{sums.high:.2f}",
@@ -110,7 +114,7 @@ def tell(line: dict) -> str:
 
 
 def table(lines: list[dict]) -> str:
-    head = ["row", "against", "ratio (range)", "Baler", "peer", "goal", "met"]
+    head = ["row", "against", "ratio (range)", "Baler", "peer", "processors", "goal", "met"]
     body = [
         [
             line["row"],
@@ -118,6 +122,7 @@ def table(lines: list[dict]) -> str:
             f"{line['ratio']} ({line['low']} to {line['high']})" if line.get("ratio") else "-",
             f"{line['baler']} {line['unit']}",
             f"{line['peer']} {line['unit']}" if line.get("peer") else "-",
+            f"{line['baler_cpu']} s, {line['peer_cpu']} s" if line.get("baler_cpu") else "-",
             line.get("goal") or "-",
             line.get("met") or "-",
         ]
@@ -155,7 +160,7 @@ def measure_all(names: list[str], bench: Bench, keep: bool) -> list[dict]:
         pairs = [pair for pair in read(pairs_file) if pair["row"] != name]
         pairs += [pair for pair in bench.every_pair if pair["row"] == name]
         pairs.sort(key=lambda pair: order.index(pair["row"]))
-        write(pairs_file, ["row", "against", "turn", "baler", "peer"], pairs)
+        write(pairs_file, PAIR_FIELDS, pairs)
         chart.draw(known, RESULTS / "combine.png")
     return [line for line in read(table_file) if line["row"] in names] if keep else []
 

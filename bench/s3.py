@@ -115,14 +115,14 @@ batch = {{ max_bytes = "{most}B" }}
         for name in ["in", "out"]:
             local.remove(self.root / name)
 
-    def timed(self, side: str, work) -> float:
+    def timed(self, side: str, work) -> measure.Ran:
         self.clear()
         before = measure.processor_seconds(self.server.pid)
         ran = work()
         server = measure.processor_seconds(self.server.pid) - before
         self.used.setdefault(side, []).append(server / ran.seconds)
         self.compare(side)
-        return ran.seconds
+        return ran
 
     def compare(self, side: str) -> None:
         """All sides must make the same outputs, byte for byte; looked at in the first turn of each."""
@@ -136,7 +136,7 @@ batch = {{ max_bytes = "{most}B" }}
                 raise AssertionError(f"{side} made another output {index}")
         self.compared.add(side)
 
-    def baler(self) -> float:
+    def baler(self) -> measure.Ran:
         def work() -> measure.Ran:
             command = [self.bench.baler, "run", "--format", "json", "--quiet"]
             ran = measure.run(command, env=self.env, cwd=self.root)
@@ -153,12 +153,12 @@ batch = {{ max_bytes = "{most}B" }}
         script = f"{' '.join(down)}; {cat}; {' '.join(up)}"
         return measure.shell(script, env=self.env, cwd=self.root)
 
-    def with_s5cmd(self) -> float:
+    def with_s5cmd(self) -> measure.Ran:
         base = f"s3://{BUCKET}/{self.row}"
         quiet = [*self.s5cmd, "--log", "error", "cp"]
         return self.timed("s5cmd", lambda: self.join([*quiet, f"'{base}/in/*'", "in/"], [*quiet, "out/", f"{base}/out/"]))
 
-    def with_aws(self) -> float:
+    def with_aws(self) -> measure.Ran:
         base = f"s3://{BUCKET}/{self.row}"
         return self.timed("aws", lambda: self.join([*self.aws, f"{base}/in/", "in/"], [*self.aws, "out/", f"{base}/out/"]))
 
