@@ -7,8 +7,11 @@ import pathlib
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
+
+LAUNCH = pathlib.Path(__file__).resolve().parent / "launch.py"
 
 
 @dataclasses.dataclass
@@ -23,21 +26,23 @@ class Ran:
 
 def run(command: list, env: dict | None = None, cwd: str | os.PathLike | None = None) -> Ran:
     """Runs a command to its end. Its peak counts its own process, not the page cache."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        began = time.perf_counter()
-        child = subprocess.Popen(
-            [str(word) for word in command], env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.NamedTemporaryFile("r") as took:
+        launch = [sys.executable, "-I", "-S", LAUNCH, took.name]
+        ended = subprocess.run(
+            [str(word) for word in [*launch, *command]],
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
         )
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
-        if child.returncode != 0:
+        if ended.returncode != 0:
             said = err.read().decode(errors="replace")[-2000:]
-            raise RuntimeError(f"{command} ended with {child.returncode}: {said}")
-        stdout = out.read().decode(errors="replace")
-    return Ran(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, stdout)
+            raise RuntimeError(f"{command} ended with {ended.returncode}: {said}")
+        seconds, cpu, peak = took.read().split()
+        return Ran(float(seconds), float(cpu), int(peak), out.read().decode(errors="replace"))
 
 
 def shell(script: str, **more) -> Ran:
