@@ -14,9 +14,8 @@ use super::scenario::Shape;
 use super::watch::Stage;
 use super::world::{Told, World};
 
-/// An output that a consumer takes away between a withdrawal's look and the end of it leaves free claims behind (ADR
-/// 0006, accepted shortcomings): while this stands, consumers keep away from runs that are being withdrawn.
-pub(crate) const CONSUMERS_MIND_WITHDRAWALS: bool = true;
+/// An operator takes a run back, before anything of it is known to be lost.
+const WITHDRAW: Withdraw = Withdraw::Yes { assume: Assume::Nothing };
 
 /// What somebody does.
 type Act = fn(&mut World);
@@ -240,7 +239,7 @@ impl World {
 
     fn abort_one(&mut self) {
         if let Some(run) = self.some_run(|stage| stage.is_open() && stage != Stage::Committed) {
-            let withdraw = if self.scenario.withdraws { Withdraw::Yes } else { Withdraw::No };
+            let withdraw = if self.scenario.withdraws { WITHDRAW } else { Withdraw::No };
             self.start(Job::Abort(run, withdraw));
         }
     }
@@ -266,13 +265,7 @@ impl World {
 
     /// A consumer takes an output away.
     fn consume(&mut self) {
-        let withdrawn = |run: &str| {
-            let asked = |job: &Job| matches!(job, Job::Abort(other, Withdraw::Yes) if other == run);
-            let stage = self.watch.runs.get(run).map(|run| run.stage);
-            stage == Some(Stage::Withdrawing) || self.processes.iter().flatten().any(|process| asked(&process.job))
-        };
         let mut visible = self.watch.visible();
-        visible.retain(|(_, run)| !CONSUMERS_MIND_WITHDRAWALS || !withdrawn(run));
         if let Some((key, _)) = self.pick(&mut visible) {
             let store = self.scenario.target;
             self.watch.count("consumed");
@@ -346,7 +339,7 @@ impl World {
                 }
                 self.answer(run)
             }
-            1 => self.start(Job::Abort(run.to_owned(), Withdraw::Yes)),
+            1 => self.start(Job::Abort(run.to_owned(), WITHDRAW)),
             _ => self.answer(run),
         }
     }

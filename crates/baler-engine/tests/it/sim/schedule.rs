@@ -46,8 +46,10 @@ impl World {
         Err(format!("wedge: p{index} runs without end"))
     }
 
+    /// Runs in which something is left to do. One of which a consumer took an output while it was being taken back stays as
+    /// it is, its sources held.
     fn open_runs(&self) -> Vec<String> {
-        let open = self.watch.runs.iter().filter(|(_, run)| run.stage.is_open());
+        let open = self.watch.runs.iter().filter(|(id, run)| run.stage.is_open() && !self.watch.is_held_for_good(id));
         open.map(|(id, _)| id.clone()).collect()
     }
 

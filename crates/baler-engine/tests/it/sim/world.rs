@@ -30,7 +30,6 @@ pub(crate) type Told = Vec<Result<RunReport, EngineError>>;
 /// One process.
 pub(crate) struct Process {
     pub(crate) task: Task<Told>,
-    pub(crate) job: Job,
     pub(crate) cancel: CancellationToken,
     /// It sleeps until it is woken.
     pub(crate) sleeps: bool,
@@ -246,8 +245,8 @@ impl World {
             as_of: None,
         };
         self.trace.step(&(index, "starts"), || format!("p{index} starts: {job:?} (clock {skew:+} ms)"));
-        let task = Task::new(job.clone().work(Arc::clone(&self.config), env));
-        self.processes.push(Some(Process { task, job, cancel, sleeps: false, has_begun: false }));
+        let task = Task::new(job.work(Arc::clone(&self.config), env));
+        self.processes.push(Some(Process { task, cancel, sleeps: false, has_begun: false }));
         index
     }
 
