@@ -12,10 +12,15 @@ use jiff::SignedDuration;
 
 use super::scenario::Shape;
 use super::watch::Stage;
-use super::world::{Told, World};
+use super::world::{Process, Told, World};
 
 /// An operator takes a run back, before anything of it is known to be lost.
 const WITHDRAW: Withdraw = Withdraw::Yes { assume: Assume::Nothing };
+
+/// `retry --assume` counts for what is missing when the command begins. An operator who looked before that, while somebody
+/// else staged the output anew, published it and a consumer took it away, says "lost" of an output that was delivered:
+/// while this stands, nobody does anything between an operator's look and his command's (`run/said.rs`).
+pub(crate) const OPERATORS_SPEAK_AT_ONCE: bool = true;
 
 /// What somebody does.
 type Act = fn(&mut World);
@@ -131,7 +136,10 @@ impl World {
     pub(crate) fn act(&mut self) {
         let s = &self.scenario;
         let asleep = self.processes.iter().flatten().any(|process| process.sleeps);
-        let chances: [(bool, &[Act]); 12] = [
+        let withdraws = |process: &Process| matches!(process.job, Job::Abort(_, Withdraw::Yes { .. }));
+        let tempts = self.processes.iter().flatten().any(withdraws);
+        let chances: [(bool, &[Act]); 13] = [
+            (s.consumes && tempts, &[Self::consume as Act; 8]),
             (self.alive().len() < s.processes, &[Self::run_one, Self::run_one]),
             (asleep, &[Self::wake_one, Self::wake_one]),
             (s.jumps, &[Self::hours_pass]),
@@ -322,7 +330,10 @@ impl World {
             self.watch.replacing.insert(run.to_owned());
             options.foreign = Foreign::Replace;
         }
-        self.start(Job::Retry(run.to_owned(), options))
+        let speaks = OPERATORS_SPEAK_AT_ONCE && options.assume != Assume::Nothing;
+        let index = self.start(Job::Retry(run.to_owned(), options));
+        self.speaks = speaks.then_some(index);
+        index
     }
 
     /// An operator settles a run that waits for one: what is in the way is moved away, or replaced, or the run taken back.

@@ -7,10 +7,12 @@ use super::schedule::holds;
 const MOVED_AWAY: u64 = 134;
 /// A consumer took the Redshift manifest of an output whose upload and source were lost: the group can only be given up.
 const DANGLING_MANIFEST: u64 = 1207;
+/// An operator had looked, and spoke only when another process had made the output anew: `OPERATORS_SPEAK_AT_ONCE`.
+const SPOKE_LATE: u64 = 5806;
 
 #[test]
 fn seeds_that_once_failed_hold() {
-    for seed in [MOVED_AWAY, DANGLING_MANIFEST] {
+    for seed in [MOVED_AWAY, DANGLING_MANIFEST, SPOKE_LATE] {
         holds(seed);
     }
 }

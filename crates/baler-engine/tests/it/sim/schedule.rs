@@ -105,7 +105,8 @@ impl World {
             self.start(Job::Run);
         }
         for _ in 0..self.scenario.steps {
-            if self.chance(self.scenario.act) || self.alive().is_empty() {
+            let acts = self.chance(self.scenario.act) || self.alive().is_empty();
+            if acts && self.speaks.is_none_or(|p| self.processes[p].is_none()) {
                 self.act();
             }
             self.step(true)?;

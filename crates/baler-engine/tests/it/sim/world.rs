@@ -30,6 +30,7 @@ pub(crate) type Told = Vec<Result<RunReport, EngineError>>;
 /// One process.
 pub(crate) struct Process {
     pub(crate) task: Task<Told>,
+    pub(crate) job: Job,
     pub(crate) cancel: CancellationToken,
     /// It sleeps until it is woken.
     pub(crate) sleeps: bool,
@@ -99,6 +100,8 @@ pub(crate) struct World {
     pub(crate) next_record: u64,
     pub(crate) manifests: u64,
     pub(crate) storm_until: u64,
+    /// An operator's command that has not looked yet at what it speaks of: nobody else goes on before it has.
+    pub(crate) speaks: Option<usize>,
     living: Living,
     last: usize,
 }
@@ -165,6 +168,7 @@ impl World {
             next_record: 0,
             manifests: 0,
             storm_until: 0,
+            speaks: None,
             living: Living::default(),
             last: 0,
         }
@@ -245,8 +249,8 @@ impl World {
             as_of: None,
         };
         self.trace.step(&(index, "starts"), || format!("p{index} starts: {job:?} (clock {skew:+} ms)"));
-        let task = Task::new(job.work(Arc::clone(&self.config), env));
-        self.processes.push(Some(Process { task, cancel, sleeps: false, has_begun: false }));
+        let task = Task::new(job.clone().work(Arc::clone(&self.config), env));
+        self.processes.push(Some(Process { task, job, cancel, sleeps: false, has_begun: false }));
         index
     }
 
@@ -302,7 +306,11 @@ impl World {
             }
         }
         let waiting = self.gate.waiting();
-        let awake = |p: usize| self.processes.get(p).is_some_and(|p| p.as_ref().is_some_and(|p| !p.sleeps));
+        self.speaks = self.speaks.filter(|p| self.processes[*p].is_some());
+        let awake = |p: usize| {
+            self.speaks.is_none_or(|speaks| speaks == p)
+                && self.processes.get(p).is_some_and(|p| p.as_ref().is_some_and(|p| !p.sleeps))
+        };
         let ready: Vec<_> = waiting
             .iter()
             .filter(|w| awake(w.process))
@@ -335,6 +343,10 @@ impl World {
         };
         let verdict = if has_faults { self.verdict(index, op.method) } else { Some(Verdict::Proceed) };
         let Some(verdict) = verdict else { return Ok(()) };
+        // A heartbeat aside, it first reads; what it writes comes behind its look.
+        if self.speaks == Some(index) && op.method.writes() && !op.key.ends_with("heartbeat.json") {
+            self.speaks = None;
+        }
         self.trace.step(&(index, op.method, op.key.as_str(), verdict), || {
             let how = if verdict == Verdict::Proceed { String::new() } else { format!("  -> {verdict:?}") };
             format!("p{index} {:?} {store}:{}{how}", op.method, op.key)
@@ -357,7 +369,7 @@ impl World {
     /// What becomes of an operation; `None` when its process falls asleep before it.
     fn verdict(&mut self, index: usize, method: Method) -> Option<Verdict> {
         let Scenario { freeze, crash, fail, repeat, .. } = self.scenario;
-        if self.chance(freeze) {
+        if self.chance(freeze) && self.speaks != Some(index) {
             self.processes[index].as_mut().unwrap().sleeps = true;
             self.watch.count("sleeps");
             self.trace.step(&(index, "sleeps"), || format!("p{index} falls asleep"));
