@@ -176,7 +176,7 @@ pub(super) async fn finish_withdrawal(
         let given_up = flow.target.abort_staged(&output.staged).await? == AbortOutcome::GivenUp;
         let seen = TakenBack {
             given_up,
-            deleted: !given_up && redo::delete_own(flow, &output.staged).await?,
+            deleted: !given_up && take_back(flow, state, run, &output).await?,
             publishing_began: publishing_began(flow, run, &output).await?,
             assume: said.of(&output.staged),
         };
@@ -202,6 +202,24 @@ pub(super) async fn finish_withdrawal(
     }
     super::manifest::clear_running(flow, plan).await?;
     Ok(Withdrawing::Done)
+}
+
+/// Deletes a visible output of a run that is being withdrawn, if it is still its own. Whether it is gone by this call.
+///
+/// The log is read again before the delete. Were somebody else to end the withdrawal between that and the delete, and the
+/// next run to publish the very same bytes at this key, their etag would be the same (ADR 0008, accepted shortcomings).
+async fn take_back(
+    flow: &Flow,
+    state: &mut LedgerState,
+    run: &RunId,
+    output: &SealedOutput,
+) -> Result<bool, EngineError> {
+    let Some(version) = redo::own_version(flow, &output.staged).await? else { return Ok(false) };
+    flow.ledger.refresh(state).await.map_err(flow.ledger_error())?;
+    if known_run(flow, state, run)?.status != RunStatus::Withdrawing {
+        return Ok(false);
+    }
+    redo::delete_version(flow, &output.staged, &version).await
 }
 
 /// The lines of a run's last seal.

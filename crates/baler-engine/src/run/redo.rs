@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baler_model::ledger::{GroupId, Mark, Outcome, SealedOutput, Task};
-use baler_model::{AttemptId, Kind, Staged, Stamp, TaskId};
+use baler_model::{AttemptId, Kind, ObjectVersion, Staged, Stamp, TaskId};
 use baler_store::{AbortOutcome, Confirmation, DeleteOutcome};
 
 use super::{Said, execute, known_run, seal};
@@ -160,10 +160,7 @@ async fn stage_again(
         marks.insert(task.task, execute::mark(flow, next, &[beside]).await?);
         return Ok(None);
     }
-    let lost = &match freeze(flow, plan, task, mark, before, lost, said).await? {
-        Ok(lost) => lost,
-        Err(failure) => return Ok(Some(*failure)),
-    };
+    let lost = &freeze(flow, plan, task, mark, before, lost, said).await?;
     let (attempt, done) = match execute::attempts(flow, plan, task).await? {
         execute::Tried::Done(attempt, done) => (attempt, done),
         execute::Tried::Failed(attempt, error) => {
@@ -193,8 +190,8 @@ async fn stage_again(
 
 /// The outputs of a task that have to be staged again, when those in `lost` have.
 ///
-/// The next mark repeats an output only when it is published: an upload that it named could still be aborted by a slow
-/// worker that finds the sources gone, on the word of the mark before. So what is still staged is given up and staged anew.
+/// The next mark never names an upload of the mark before that is there still: a slow worker that finds the sources gone
+/// could abort it. So what is still staged is given up and staged anew.
 async fn freeze(
     flow: &Flow,
     plan: &Plan,
@@ -203,7 +200,7 @@ async fn freeze(
     before: &[Staged],
     lost: &BTreeSet<u32>,
     said: &Said,
-) -> Result<Result<BTreeSet<u32>, Box<FailureReport>>, EngineError> {
+) -> Result<BTreeSet<u32>, EngineError> {
     let run = &plan.header.run;
     let mut all = lost.clone();
     for (number, staged) in (0u32..).zip(before).filter(|(number, _)| !lost.contains(number)) {
@@ -215,18 +212,13 @@ async fn freeze(
             continue;
         }
         let began = flow.ledger.publishing_began(run, task.task, mark.generation, number).await;
-        match (began.map_err(flow.ledger_error())?, said.of(staged)) {
-            (false, _) | (true, Assume::Lost) => {
-                all.insert(number);
-            }
-            (true, Assume::Published) => {}
-            (true, Assume::Nothing) => {
-                let output = seal::sealed_output(task, mark.generation, number, staged);
-                return Ok(Err(Box::new(lost_or_consumed(&output, plan))));
-            }
+        // Published and taken away, or lost: an operator will be asked about it alone. Nobody can spoil what is gone.
+        let may_be_taken = began.map_err(flow.ledger_error())? && said.of(staged) != Assume::Lost;
+        if !may_be_taken {
+            all.insert(number);
         }
     }
-    Ok(Ok(all))
+    Ok(all)
 }
 
 /// After a seal, a group whose upload is lost and whose source is gone too.
@@ -258,7 +250,7 @@ async fn give_up_sealed(
     for (number, staged) in (0u32..).zip(outputs) {
         if number > 0 && said_lost {
             // It tells of an output that will never be there.
-            let _was_there = delete_own(flow, staged).await?;
+            delete_own(flow, staged).await?;
             continue;
         }
         let ours = matches!(flow.target.confirm(staged).await?, Confirmation::Ours { .. });
@@ -303,15 +295,26 @@ fn retry_hint(plan: &Plan) -> String {
     )
 }
 
-/// Deletes one of our own published outputs, only if it is still ours. Whether it was there and is gone by this call.
-pub(super) async fn delete_own(flow: &Flow, staged: &Staged) -> Result<bool, EngineError> {
+/// Deletes one of our own published outputs, only if it is still ours.
+async fn delete_own(flow: &Flow, staged: &Staged) -> Result<(), EngineError> {
+    if let Some(version) = own_version(flow, staged).await? {
+        let _was_there = delete_version(flow, staged, &version).await?;
+    }
+    Ok(())
+}
+
+/// The version of our own published output, if that is what lies at its key.
+pub(super) async fn own_version(flow: &Flow, staged: &Staged) -> Result<Option<ObjectVersion>, EngineError> {
     match flow.target.confirm(staged).await? {
-        Confirmation::Ours { version, .. } | Confirmation::Corrupt { version, .. } => {
-            match flow.target.delete_if(&staged.key, &version).await? {
-                DeleteOutcome::Deleted => Ok(true),
-                DeleteOutcome::Absent | DeleteOutcome::Changed { .. } => Ok(false),
-            }
-        }
-        Confirmation::Foreign { .. } | Confirmation::Absent => Ok(false),
+        Confirmation::Ours { version, .. } | Confirmation::Corrupt { version, .. } => Ok(Some(version)),
+        Confirmation::Foreign { .. } | Confirmation::Absent => Ok(None),
+    }
+}
+
+/// Deletes this version. Whether it was there and is gone by this call.
+pub(super) async fn delete_version(flow: &Flow, staged: &Staged, version: &ObjectVersion) -> Result<bool, EngineError> {
+    match flow.target.delete_if(&staged.key, version).await? {
+        DeleteOutcome::Deleted => Ok(true),
+        DeleteOutcome::Absent | DeleteOutcome::Changed { .. } => Ok(false),
     }
 }

@@ -94,6 +94,9 @@ pub(crate) struct Watch {
     pub(crate) counts: BTreeMap<&'static str, u64>,
 }
 
+/// What nobody can help (ADR 0008): a schedule ends with it.
+pub(crate) const RESIDUE: &str = "residue: a late withdrawal deleted the same bytes that the next run published";
+
 /// What was broken, in words that begin with the invariant.
 pub(crate) type Checked = Result<(), String>;
 
@@ -315,6 +318,11 @@ impl Watch {
             self.count("taken back");
             return Ok(());
         }
+        let is_same = |((at, _), other): (&(String, String), &Instance)| {
+            let aborted = self.runs.get(&other.run).is_some_and(|run| run.stage == Stage::Aborted);
+            at == key && other.fate == Fate::Withdrawn && aborted && other.records == records(&before.body)
+        };
+        ensure!(before.stamp.is_none() || !self.instances.iter().any(is_same), "{RESIDUE} at `{key}`");
         ensure!(Self::is_source(store, key), "`{key}` was deleted, and no run may do that");
         for (id, run) in &self.runs {
             if !matches!(run.stage, Stage::Committed | Stage::Disposed) {
@@ -625,7 +633,9 @@ impl Watch {
             let there = self.object(&self.store_of(s.key.as_str()), s.key.as_str());
             !is_staged(s) && there.is_none_or(|there| there.stamp.as_ref() != Some(&s.stamp))
         });
-        let ever = |s: &Staged| self.instances.contains_key(&(s.key.to_string(), attempt_of(s)));
+        // What a withdrawal took back itself, before it died, nobody has.
+        let instance = |s: &Staged| self.instances.get(&(s.key.to_string(), attempt_of(s)));
+        let ever = |s: &Staged| instance(s).is_some_and(|instance| instance.fate != Fate::Withdrawn);
         staged.iter().map(|s| (s.key.clone(), ever(s))).collect()
     }
 
