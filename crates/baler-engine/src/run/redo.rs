@@ -249,8 +249,7 @@ async fn give_up_sealed(
     let said_lost = outputs.first().is_some_and(|output| said.of(output) == Assume::Lost);
     for (number, staged) in (0u32..).zip(outputs) {
         if number > 0 && said_lost {
-            // It tells of an output that will never be there.
-            delete_own(flow, staged).await?;
+            // It tells of an output that will never be there: it goes before the group is released.
             continue;
         }
         let ours = matches!(flow.target.confirm(staged).await?, Confirmation::Ours { .. });
@@ -293,14 +292,6 @@ fn retry_hint(plan: &Plan) -> String {
         "if a consumer took it, `baler retry {run} --assume published`; if it never appeared, \
          `baler retry {run} --assume lost`"
     )
-}
-
-/// Deletes one of our own published outputs, only if it is still ours.
-async fn delete_own(flow: &Flow, staged: &Staged) -> Result<(), EngineError> {
-    if let Some(version) = own_version(flow, staged).await? {
-        let _was_there = delete_version(flow, staged, &version).await?;
-    }
-    Ok(())
 }
 
 /// The version of our own published output, if that is what lies at its key.

@@ -56,6 +56,10 @@ pub(super) async fn seal(
                 if give_up_unbalanced(flow, plan, marks, &released).await? {
                     continue;
                 }
+                take_away_dangling(flow, state, plan, &released).await?;
+                if state.head() != decided_at {
+                    continue;
+                }
                 flow.ledger.sync_marks(run, marks).await.map_err(&wrap)?;
                 let seal = build(plan, marks, &released);
                 let sha256 = flow.ledger.write_seal(&seal).await.map_err(&wrap)?;
@@ -89,6 +93,35 @@ pub(super) async fn seal(
             }
         }
     }
+}
+
+/// Deletes what is visible beside an output that can never appear: a manifest of a group that the next seal releases.
+///
+/// The group's give-up mark is there and final, so nobody may publish it again. The log is read before each delete.
+async fn take_away_dangling(
+    flow: &Flow,
+    state: &mut LedgerState,
+    plan: &Plan,
+    released: &BTreeSet<GroupId>,
+) -> Result<(), EngineError> {
+    let wrap = flow.ledger_error();
+    let run = &plan.header.run;
+    let (known, decided_at) = (known_run(flow, state, run)?, state.head());
+    let Some(sha) = &known.seal else { return Ok(()) };
+    if *released == known.released {
+        return Ok(());
+    }
+    let newly: BTreeSet<GroupId> = released.difference(&known.released).copied().collect();
+    let sealed = flow.ledger.read_seal(run, sha).await.map_err(&wrap)?;
+    for line in sealed.outputs.iter().filter(|line| line.output > 0 && newly.contains(&line.group)) {
+        let Some(version) = redo::own_version(flow, &line.staged).await? else { continue };
+        flow.ledger.refresh(state).await.map_err(&wrap)?;
+        if state.head() != decided_at {
+            return Ok(());
+        }
+        let _was_there = redo::delete_version(flow, &line.staged, &version).await?;
+    }
+    Ok(())
 }
 
 /// Gives up every group whose account does not balance. Returns whether there was one.

@@ -722,9 +722,12 @@ impl Watch {
 
     /// Whether a version that a second flow could have read was an output that the first took back.
     fn taken_back(&self, at: &At) -> bool {
+        let records = &self.history[at].records;
         at.1.starts_with("mid/")
-            && !self.instances.iter().any(|((key, _), i)| *key == at.1 && i.fate == Fate::Visible)
-            && self.instances.iter().any(|((key, _), i)| *key == at.1 && i.fate == Fate::Withdrawn)
+            && self
+                .instances
+                .iter()
+                .any(|((key, _), i)| *key == at.1 && i.fate == Fate::Withdrawn && i.records == *records)
     }
 
     pub(crate) fn heads(&self) -> &BTreeMap<String, u64> {
