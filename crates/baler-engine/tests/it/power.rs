@@ -316,17 +316,14 @@ async fn cut(
 }
 
 async fn every_write(scenario: Scenario) {
-    let began = std::time::Instant::now();
     let recorded = Recorded::of(scenario, Proofs::Before).await;
     let mut tried = BTreeSet::new();
     let images = cut(&recorded, &recorded.recorder, 0..=recorded.calls, survivals, &mut tried, "").await;
-    println!("{}: {} calls, {images} images, {:?}", scenario.name, recorded.calls, began.elapsed());
     assert!(images > recorded.calls, "{images} images of {} calls", recorded.calls);
 }
 
 /// Power is lost, and lost again while the next run goes on from what was left.
 async fn twice(scenario: Scenario) {
-    let began = std::time::Instant::now();
     let recorded = Recorded::of(scenario, Proofs::Before).await;
     let config = config(&scenario);
     let mut images = 0;
@@ -340,14 +337,12 @@ async fn twice(scenario: Scenario) {
         let calls = (0..=second.len()).step_by(5);
         images += cut(&recorded, &second, calls, some, &mut BTreeSet::new(), &before).await;
     }
-    println!("{}: {images} images of a second loss, {:?}", scenario.name, began.elapsed());
     assert!(images > recorded.calls, "{images} images of {} calls", recorded.calls);
 }
 
 /// A process is killed; what it did not fsync is there for the next one to see, but would not outlast a power loss.
 /// The next one goes on from there, and then power is lost.
 async fn killed_then_lost(scenario: Scenario) {
-    let began = std::time::Instant::now();
     let recorded = Recorded::of(scenario, Proofs::Before).await;
     let config = config(&scenario);
     let (mut kills, mut images) = (0, 0);
@@ -364,7 +359,6 @@ async fn killed_then_lost(scenario: Scenario) {
         let nothing = |_| vec![("nothing".to_owned(), Survival::Nothing)];
         images += cut(&recorded, &fork, killed..=fork.len(), nothing, &mut BTreeSet::new(), &before).await;
     }
-    println!("{}: {kills} kills, {images} images, {:?}", scenario.name, began.elapsed());
     assert!(kills > 20 && images > 10 * kills, "{kills} kills, {images} images");
 }
 
