@@ -60,6 +60,8 @@ pub enum StoreKind {
     S3,
     /// Azure Blob Storage.
     Azure,
+    /// Google Cloud Storage.
+    Gcs,
     /// The memory of this process.
     Memory,
 }
@@ -136,7 +138,7 @@ pub struct Head {
     pub size: u64,
     /// When it was written, by the store's clock.
     pub modified: Timestamp,
-    /// The stamp that a task of Baler put on it, if any (S3, Azure, memory). A directory has none: see [`Store::confirm`].
+    /// The stamp that a task of Baler put on it, if any (S3, Azure, GCS, memory). A directory has none: see [`Store::confirm`].
     pub stamp: Option<Stamp>,
     /// Full-object CRC-64/NVME, where the store keeps one.
     pub crc64nvme: Option<u64>,
@@ -234,6 +236,8 @@ pub enum Confirmation {
 pub enum Proof {
     /// The store's full-object CRC-64/NVME equals the one computed from sources and bytes sent.
     Crc64Nvme,
+    /// The store's CRC-32C of the whole equals the one computed from the bytes sent.
+    Crc32c,
     /// The multipart etag equals the one computed from the part etags.
     PartEtags,
     /// The object was read again and its CRC-64/NVME compared.

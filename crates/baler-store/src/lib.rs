@@ -1,4 +1,4 @@
-//! One contract over directories, S3, Azure Blob and memory.
+//! One contract over directories, S3, Azure Blob, Google Cloud Storage and memory.
 //!
 //! [`Store`] is the port; its module states the promises that every implementation keeps.
 
@@ -9,6 +9,8 @@ mod contract;
 mod crc;
 mod directory;
 mod error;
+#[cfg(feature = "gcs")]
+pub mod gcs;
 #[cfg(feature = "net")]
 mod http;
 mod listing;

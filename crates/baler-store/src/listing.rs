@@ -47,7 +47,7 @@ pub async fn list_all(store: &Arc<dyn Store>, prefix: &str, concurrency: usize, 
     let lister = Lister { store: &**store, concurrency: concurrency.max(1), wanted };
     match store.info().kind {
         StoreKind::Directory => lister.directory(prefix).await,
-        StoreKind::S3 | StoreKind::Memory => lister.pages(prefix).await,
+        StoreKind::S3 | StoreKind::Gcs | StoreKind::Memory => lister.pages(prefix).await,
         StoreKind::Azure => lister.in_turn(prefix).await,
     }
 }

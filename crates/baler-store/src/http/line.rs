@@ -66,14 +66,14 @@ pub(crate) struct Call<'a> {
     pub(crate) query: Vec<(&'static str, String)>,
     pub(crate) headers: Vec<(HeaderName, String)>,
     pub(crate) body: &'a [Bytes],
-    /// Whether the body is bytes of an object.
-    pub(crate) carries_object: bool,
+    /// How many bytes of an object the body holds.
+    pub(crate) object_bytes: u64,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn new(method: Method, counted: Counted, doing: &'static str, target: String) -> Self {
         let (query, headers) = (Vec::new(), Vec::new());
-        Self { method, counted, doing, key: None, target, query, headers, body: &[], carries_object: false }
+        Self { method, counted, doing, key: None, target, query, headers, body: &[], object_bytes: 0 }
     }
 
     pub(crate) fn key(mut self, key: &'a str) -> Self {
@@ -98,7 +98,15 @@ impl<'a> Call<'a> {
 
     /// Sends bytes of an object.
     pub(crate) fn object(mut self, body: &'a [Bytes]) -> Self {
-        self.carries_object = true;
+        self.object_bytes = len_of(body);
+        self.body = body;
+        self
+    }
+
+    /// Sends bytes of an object with something around them.
+    #[cfg(feature = "gcs")]
+    pub(crate) fn object_within(mut self, body: &'a [Bytes], object: &[Bytes]) -> Self {
+        self.object_bytes = len_of(object);
         self.body = body;
         self
     }
@@ -110,8 +118,12 @@ impl<'a> Call<'a> {
     }
 
     fn body_len(&self) -> u64 {
-        self.body.iter().map(|chunk| chunk.len() as u64).sum()
+        len_of(self.body)
     }
+}
+
+fn len_of(body: &[Bytes]) -> u64 {
+    body.iter().map(|chunk| chunk.len() as u64).sum()
 }
 
 /// A request as it is authorised: what is signed is what is sent.
@@ -350,9 +362,7 @@ impl Line {
         let request = self.request(call).await?;
         Meter::add(call.counted.counter(&self.meter), 1);
         let len = call.body_len();
-        if call.carries_object {
-            Meter::add(&self.meter.bytes_written, len);
-        }
+        Meter::add(&self.meter.bytes_written, call.object_bytes);
         let quiet = self.settings.read_timeout;
         let patience = match call.counted {
             Counted::Copy => quiet.max(SERVER_WORK),

@@ -4,17 +4,18 @@
 //! - Nothing here knows what a request means; whether a lost reply may be asked for again is decided by the store.
 //!
 //! [`transport`], [`limit`], [`retry`], [`answer`], [`body`] and [`xml`] serve all of them; [`line`] is the client of
-//! Azure (S3 has its own, whose signatures, clocks and checksums differ).
+//! Azure and GCS (S3 has its own, whose signatures, clocks and checksums differ).
 
 pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod encode;
 pub(crate) mod limit;
-#[cfg(feature = "azure")]
+#[cfg(any(feature = "azure", feature = "gcs"))]
 pub(crate) mod line;
 pub(crate) mod options;
 pub(crate) mod retry;
 pub(crate) mod transport;
+#[cfg(any(feature = "s3", feature = "azure"))]
 pub(crate) mod xml;
 
 pub use options::{Proxy, Roots};

@@ -5,6 +5,8 @@
 #[cfg(feature = "azure")]
 mod azure;
 mod directory;
+#[cfg(feature = "gcs")]
+mod gcs;
 mod memory;
 #[cfg(feature = "s3")]
 mod moto;
