@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baler_store::{LifecycleRule, ListRequest, Store};
+use baler_store::{LifecycleRule, ListRequest, Store, StoreKind};
 use serde::Serialize;
 
 use crate::error::EngineError;
@@ -33,6 +33,7 @@ pub struct CheckReport {
 /// Cost: a proof of each store that is not remembered, one LIST and one GET per store.
 pub async fn check(flow: &Flow) -> Result<CheckReport, EngineError> {
     let mut report = CheckReport { flow: flow.name().to_owned(), ..CheckReport::default() };
+    report.warnings = untested(flow);
     let from = flow.config.from.pattern.literal_prefix().to_owned();
     let request = ListRequest { prefix: from.clone(), folded: true, ..ListRequest::default() };
     match flow.source.list(&request).await {
@@ -60,6 +61,25 @@ pub async fn check(flow: &Flow) -> Result<CheckReport, EngineError> {
         }
     }
     Ok(report)
+}
+
+/// Stores of a kind that Baler was built for from its documentation, and never tried on.
+fn untested(flow: &Flow) -> Vec<String> {
+    let mut stores = vec![&flow.source, flow.ledger.store(), &flow.target];
+    stores.extend(flow.archive.as_ref().map(|archive| &archive.store));
+    let stores = stores.into_iter().map(|store| store.info()).filter(|info| match info.kind {
+        StoreKind::Gcs => true,
+        StoreKind::Directory | StoreKind::S3 | StoreKind::Azure | StoreKind::Memory => false,
+    });
+    let mut urls: Vec<&str> = stores.map(|info| info.url.as_str()).collect();
+    urls.sort_unstable();
+    urls.dedup();
+    let warning = |url| {
+        format!(
+            "`{url}` is on Google Cloud Storage, where Baler is untested: begin with objects that you have elsewhere too"
+        )
+    };
+    urls.into_iter().map(warning).collect()
 }
 
 fn described(error: &str, hint: Option<String>) -> String {

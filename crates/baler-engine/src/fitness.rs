@@ -38,7 +38,7 @@ pub(crate) async fn ensure(flow: &Flow) -> Result<Vec<String>, EngineError> {
     let mut warnings = Vec::new();
     let state = flow.ledger.store();
     const LEDGER: &str = "as the place of `state`";
-    const LEDGER_HINT: &str = "put `state` on a store that honours conditional writes: S3, Azure, or a directory of a local \
+    const LEDGER_HINT: &str = "put `state` on a store that honours conditional writes: S3, Azure, GCS, or a directory of a local \
                                disk (`single_host = true` for a network file system that only this machine writes)";
     if let Some(detail) = state.unfit_for_ledger() {
         return Err(unfit(&**state, LEDGER, detail, LEDGER_HINT));
@@ -62,7 +62,7 @@ pub(crate) async fn ensure(flow: &Flow) -> Result<Vec<String>, EngineError> {
     }
     if let Some(archive) = &flow.archive {
         let archived = proof_of(flow, &archive.store, &format!("{PRIVATE_PREFIX}_probe/")).await?;
-        let hint = "archive to a store that honours conditional writes: S3, Azure, or a directory";
+        let hint = "archive to a store that honours conditional writes: S3, Azure, GCS, or a directory";
         let role = "as an archive";
         archived.publish_create.require().map_err(|e| unfit(&*archive.store, role, e.what, hint))?;
     }
@@ -103,7 +103,7 @@ async fn proof_of(flow: &Flow, store: &Arc<dyn Store>, under: &str) -> Result<Pr
     }
     let rounds = match store.info().kind {
         StoreKind::Directory | StoreKind::Memory => ROUNDS_ON_DISK,
-        StoreKind::S3 | StoreKind::Azure => {
+        StoreKind::S3 | StoreKind::Azure | StoreKind::Gcs => {
             flow.env.progress.note(&format!("proving that `{}` honours conditional writes …", store.info().name));
             ROUNDS
         }

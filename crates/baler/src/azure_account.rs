@@ -26,11 +26,6 @@ pub(crate) struct AzureAccount {
     pub(crate) roots: Roots,
 }
 
-/// A variable of the environment that is not empty.
-pub(crate) fn env(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 /// What a connection string says.
 #[derive(Default)]
 struct Connection {

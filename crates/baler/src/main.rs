@@ -9,6 +9,8 @@ mod cli;
 mod credentials;
 mod exit;
 mod failure;
+#[cfg(feature = "gcs")]
+mod gcs_account;
 mod logs;
 mod processes;
 mod session;

@@ -107,7 +107,7 @@ impl Session {
         for info in flows.iter().map(|flow| flow.source.info()) {
             let there = match info.kind {
                 StoreKind::Directory => Path::new(&info.url).exists(),
-                StoreKind::Memory | StoreKind::S3 | StoreKind::Azure => true,
+                StoreKind::Memory | StoreKind::S3 | StoreKind::Azure | StoreKind::Gcs => true,
             };
             if !there && said.insert(&info.url) {
                 self.env.progress.note(&format!("there is no directory `{}` yet", info.url));

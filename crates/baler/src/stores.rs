@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use baler_engine::Stores;
-use baler_model::config::{AzureConfig, DirectoryConfig, Hosts, S3Config};
+use baler_model::config::{AzureConfig, DirectoryConfig, GcsConfig, Hosts, S3Config};
 use baler_model::{Config, StoreConfig, StoreId};
 use baler_store::{Clock, DirectoryOptions, DirectoryStore, IdSource, Store, StoreError, SweptTrash};
 
@@ -15,7 +15,10 @@ pub(crate) struct OpenStores {
     configs: BTreeMap<StoreId, StoreConfig>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
-    #[cfg_attr(not(any(feature = "s3", feature = "azure")), expect(dead_code, reason = "directories do not connect"))]
+    #[cfg_attr(
+        not(any(feature = "s3", feature = "azure", feature = "gcs")),
+        expect(dead_code, reason = "directories do not connect")
+    )]
     connections: usize,
     opened: Mutex<Opened>,
 }
@@ -92,8 +95,7 @@ impl OpenStores {
 
         use crate::azure_account::AzureAccount;
 
-        let AzureAccount { name, endpoint, secret, roots } =
-            AzureAccount::find(id, config, &crate::azure_account::env)?;
+        let AzureAccount { name, endpoint, secret, roots } = AzureAccount::find(id, config, &env)?;
         let options = AzureOptions {
             prefix: config.prefix.clone(),
             endpoint,
@@ -109,9 +111,38 @@ impl OpenStores {
     fn container(&self, id: &StoreId, config: &AzureConfig) -> Result<Arc<dyn Store>, StoreError> {
         Err(not_built(id, &format!("az://{}", config.container), "azure"))
     }
+
+    #[cfg(feature = "gcs")]
+    fn google_bucket(&self, id: &StoreId, config: &GcsConfig) -> Result<Arc<dyn Store>, StoreError> {
+        use baler_store::gcs::{GcsOptions, GcsStore};
+
+        use crate::gcs_account::GcsAccount;
+
+        let GcsAccount { endpoint, secret, roots } = GcsAccount::find(id, config, &env)?;
+        let options = GcsOptions {
+            prefix: config.prefix.clone(),
+            endpoint,
+            requests_per_second: config.requests_per_second,
+            max_connections: self.connections,
+            roots,
+            ..GcsOptions::new(id.to_string(), &config.bucket, secret)
+        };
+        Ok(Arc::new(GcsStore::new(options, self.clock.clone(), self.ids.clone())?))
+    }
+
+    #[cfg(not(feature = "gcs"))]
+    fn google_bucket(&self, id: &StoreId, config: &GcsConfig) -> Result<Arc<dyn Store>, StoreError> {
+        Err(not_built(id, &format!("gs://{}", config.bucket), "gcs"))
+    }
 }
 
-#[cfg(not(all(feature = "s3", feature = "azure")))]
+/// A variable of the environment that is not empty.
+#[cfg(any(feature = "azure", feature = "gcs"))]
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(not(all(feature = "s3", feature = "azure", feature = "gcs")))]
 fn not_built(id: &StoreId, url: &str, feature: &str) -> StoreError {
     StoreError::Unsupported {
         store: id.to_string(),
@@ -137,6 +168,7 @@ impl Stores for OpenStores {
             }
             Some(StoreConfig::S3(config)) => self.bucket(id, config)?,
             Some(StoreConfig::Azure(config)) => self.container(id, config)?,
+            Some(StoreConfig::Gcs(config)) => self.google_bucket(id, config)?,
             None => {
                 return Err(StoreError::Failed {
                     store: id.to_string(),

@@ -17,7 +17,9 @@ mod tree;
 mod validate;
 
 pub use claims::Conflict;
-pub use place::{Addressing, AzureConfig, DirectoryConfig, Hosts, Place, S3Config, StoreConfig, StoreId, StoreName};
+pub use place::{
+    Addressing, AzureConfig, DirectoryConfig, GcsConfig, Hosts, Place, S3Config, StoreConfig, StoreId, StoreName,
+};
 pub use raw::schema;
 pub use resolved::{
     AfterCommit, Batch, Check, CombineConfig, Config, Deletes, FlowConfig, Header, Operation, Overwrite,

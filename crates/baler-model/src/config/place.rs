@@ -40,6 +40,8 @@ pub enum StoreId {
     Bucket(String),
     /// A container of Azure, by its name; the account is the environment's.
     Container(String),
+    /// A bucket of Google Cloud Storage, by its name.
+    GoogleBucket(String),
 }
 
 impl fmt::Display for StoreId {
@@ -49,6 +51,7 @@ impl fmt::Display for StoreId {
             StoreId::Directory(root) => f.write_str(root),
             StoreId::Bucket(bucket) => write!(f, "s3://{bucket}"),
             StoreId::Container(container) => write!(f, "az://{container}"),
+            StoreId::GoogleBucket(bucket) => write!(f, "gs://{bucket}"),
         }
     }
 }
@@ -88,7 +91,7 @@ pub(super) fn address(store: &StoreId, path: &str) -> String {
     match store {
         StoreId::Named(name) => format!("{name}:{path}"),
         StoreId::Directory(root) => format!("{}/{path}", root.trim_end_matches('/')),
-        StoreId::Bucket(_) | StoreId::Container(_) => format!("{store}/{path}"),
+        StoreId::Bucket(_) | StoreId::Container(_) | StoreId::GoogleBucket(_) => format!("{store}/{path}"),
     }
 }
 
@@ -99,6 +102,8 @@ pub enum StoreConfig {
     S3(S3Config),
     /// A container of Azure Blob Storage.
     Azure(AzureConfig),
+    /// A bucket of Google Cloud Storage.
+    Gcs(GcsConfig),
     /// A directory.
     Directory(DirectoryConfig),
 }
@@ -140,6 +145,21 @@ pub struct AzureConfig {
     /// What comes before every key: empty, or with `/` at its end.
     pub prefix: String,
     /// URL of the blob endpoint; the account's in Azure where there is none.
+    pub endpoint: Option<String>,
+    /// The most requests per second.
+    pub requests_per_second: Option<u32>,
+    /// Absolute path of a file with certificates to trust.
+    pub ca_bundle: Option<String>,
+}
+
+/// A bucket of Google Cloud Storage, or a prefix in one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GcsConfig {
+    /// The bucket.
+    pub bucket: String,
+    /// What comes before every key: empty, or with `/` at its end.
+    pub prefix: String,
+    /// URL of the server; Google's where there is none.
     pub endpoint: Option<String>,
     /// The most requests per second.
     pub requests_per_second: Option<u32>,
@@ -198,6 +218,14 @@ impl StoreConfig {
                     prefix: azure.prefix.clone(),
                 }
             }
+            StoreConfig::Gcs(gcs) => Location {
+                container: format!(
+                    "gcs {} {}",
+                    gcs.endpoint.as_deref().unwrap_or_default().trim_end_matches('/'),
+                    gcs.bucket
+                ),
+                prefix: gcs.prefix.clone(),
+            },
             StoreConfig::Directory(directory) => Location {
                 container: "directory".to_owned(),
                 prefix: match directory.root.trim_matches('/') {
@@ -252,6 +280,7 @@ pub(super) fn locate(text: &str, kind: PathKind, base_dir: &str, stores: &[&str]
         let url = parse_url(scheme, rest)?;
         let store = match url.cloud {
             Cloud::Amazon => StoreId::Bucket(url.bucket.clone()),
+            Cloud::Google => StoreId::GoogleBucket(url.bucket.clone()),
             Cloud::Azure if url.account.is_none() => StoreId::Container(url.bucket.clone()),
             Cloud::Azure => {
                 let message = "a place cannot name a storage account";
@@ -340,6 +369,8 @@ pub(super) enum Cloud {
     Amazon,
     /// Azure Blob Storage.
     Azure,
+    /// Google Cloud Storage.
+    Google,
 }
 
 #[derive(Debug)]
@@ -353,16 +384,13 @@ pub(super) struct BucketUrl {
     pub(super) prefix: String,
 }
 
-/// Reads what stands behind `s3://`, `az://` or `abfss://`, and the `https://` of an Azure container.
+/// Reads what stands behind `s3://`, `gs://`, `az://` or `abfss://`, and the `https://` of an Azure container.
 pub(super) fn parse_url(scheme: &str, rest: &str) -> Result<BucketUrl, SyntaxError> {
     const AZURE_HOST: &str = ".blob.core.windows.net";
     let (first, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (cloud, account, bucket, path) = match scheme {
         "s3" => (Cloud::Amazon, None, first, path),
-        "gs" => {
-            let hint = "this build has `s3://`, `az://` and directories";
-            return Err(SyntaxError::hinted(0, "`gs://` is not in this build", hint));
-        }
+        "gs" => (Cloud::Google, None, first, path),
         "az" => (Cloud::Azure, None, first, path),
         "abfs" | "abfss" => {
             // `container@account.dfs.core.windows.net`, as Hadoop writes it.
@@ -379,7 +407,7 @@ pub(super) fn parse_url(scheme: &str, rest: &str) -> Result<BucketUrl, SyntaxErr
         }
         unknown => {
             let message = format!("unknown scheme `{unknown}://`");
-            let hint = "write `s3://bucket/path`, `az://container/path`, or a directory as `/path` or `./path`";
+            let hint = "write `s3://bucket/path`, `az://container/path`, `gs://bucket/path`, or a directory as `/path` or `./path`";
             return Err(SyntaxError::hinted(0, message, hint));
         }
     };
@@ -427,6 +455,7 @@ mod tests {
             ("/{x}", "Directory(\"/\") {x}"),
             ("s3://bucket/a/{x}", "Bucket(\"bucket\") a/{x}"),
             ("az://container/a/{x}", "Container(\"container\") a/{x}"),
+            ("gs://bucket/a/{x}", "GoogleBucket(\"bucket\") a/{x}"),
         ] {
             assert_eq!(place(text, PathKind::Keys), expected, "{text}");
         }
@@ -453,7 +482,11 @@ mod tests {
             ("lak:a", "there is no store `lak` | did you mean `lake`? stores are `lake`, `old`"),
             ("warehouse:a", "there is no store `warehouse` | stores are `lake`, `old`"),
             ("a/b", "`a/b` is no place | write `store:path`"),
-            ("gs://b/x", "`gs://` is not in this build"),
+            (
+                "oss://b/x",
+                "unknown scheme `oss://` | write `s3://bucket/path`, `az://container/path`, `gs://bucket/path`",
+            ),
+            ("gs:///x", "the URL names no bucket"),
             ("abfss://c@a.dfs.core.windows.net/x", "a place cannot name a storage account | write `az://"),
             ("abfss://c/x", "`c` names no container and account"),
             ("az:///x", "the URL names no container"),

@@ -63,7 +63,7 @@ pub(super) struct RawFile {
 #[schemars(untagged)]
 #[schemars(rename = "Store")]
 pub(super) enum RawStore {
-    /// `s3://bucket/prefix`, `az://container/prefix`, or a directory `./x`, `../x`, `/x`.
+    /// `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`, or a directory `./x`, `../x`, `/x`.
     Url(String),
     /// The same with settings.
     Table(Box<RawStoreTable>),
@@ -95,13 +95,13 @@ impl<'de> Deserialize<'de> for RawStore {
 #[schemars(rename = "StoreTable")]
 pub(super) struct RawStoreTable {
     /// `s3://bucket/prefix`, `az://container/prefix` (also `abfss://container@account.dfs.core.windows.net/prefix` and
-    /// `https://account.blob.core.windows.net/container/prefix`), or a directory `./x`, `../x`,
-    /// `/x`. Required.
+    /// `https://account.blob.core.windows.net/container/prefix`), `gs://bucket/prefix` (not tested against the service), or
+    /// a directory `./x`, `../x`, `/x`. Required.
     pub(super) url: At<String>,
     /// Storage account of Azure. Default: `AZURE_STORAGE_ACCOUNT`. Example: `"corporatedata"`. For `az://` only.
     pub(super) account: Option<At<String>>,
-    /// URL of an S3-compatible server, or of an Azure blob endpoint. Default: the cloud's own. Example:
-    /// `"http://127.0.0.1:9000"`.
+    /// URL of an S3-compatible server, of an Azure blob endpoint, or of an emulator of GCS (`http://…`, to which no
+    /// credentials are sent). Default: the cloud's own. Example: `"http://127.0.0.1:9000"`.
     pub(super) endpoint: Option<At<String>>,
     /// Region. Default: as the AWS CLI finds it. Example: `"eu-west-2"`.
     pub(super) region: Option<At<String>>,

@@ -9,8 +9,8 @@ use toml::de::DeValue;
 
 use super::claims::{self, Culprit, Ground};
 use super::place::{
-    Addressing, AzureConfig, BucketUrl, Cloud, DirectoryConfig, Hosts, Located, PathKind, Place, S3Config, StoreConfig,
-    StoreId, StoreName, absolute, locate, parse_url, refuse_dots,
+    Addressing, AzureConfig, BucketUrl, Cloud, DirectoryConfig, GcsConfig, Hosts, Located, PathKind, Place, S3Config,
+    StoreConfig, StoreId, StoreName, absolute, locate, parse_url, refuse_dots,
 };
 use super::raw::{At, RawFlow, RawStore, RawStoreTable};
 use super::resolved::{Config, FlowConfig};
@@ -372,6 +372,10 @@ impl Checker<'_> {
                     let config = AzureConfig { container: container.clone(), ..AzureConfig::default() };
                     self.stores.entry(located.store.clone()).or_insert(StoreConfig::Azure(config));
                 }
+                if let StoreId::GoogleBucket(bucket) = &located.store {
+                    let config = GcsConfig { bucket: bucket.clone(), ..GcsConfig::default() };
+                    self.stores.entry(located.store.clone()).or_insert(StoreConfig::Gcs(config));
+                }
                 if let Some(StoreConfig::Directory(_)) = self.stores.get(&located.store) {
                     let from_root = match located.path.strip_prefix('/') {
                         Some(_) => Err(SyntaxError::hinted(0, "a path in a store begins without `/`", "leave it out")),
@@ -457,6 +461,7 @@ impl Checker<'_> {
         let config = match bucket.cloud {
             Cloud::Amazon => StoreConfig::S3(self.s3(table, bucket)),
             Cloud::Azure => StoreConfig::Azure(self.azure(table, bucket)),
+            Cloud::Google => StoreConfig::Gcs(self.gcs(table, bucket)),
         };
         (self.problems.len() == before).then_some(config)
     }
@@ -499,6 +504,20 @@ impl Checker<'_> {
         }
     }
 
+    fn gcs(&mut self, table: &RawStoreTable, url: BucketUrl) -> GcsConfig {
+        self.refuse_s3_settings(table);
+        if let Some(account) = &table.account {
+            self.report(&account.span, "`account` is for `az://` stores", "leave it out: GCS has no storage accounts");
+        }
+        GcsConfig {
+            bucket: url.bucket,
+            prefix: url.prefix,
+            endpoint: text(&table.endpoint),
+            requests_per_second: table.requests_per_second.as_ref().map(|rate| rate.value),
+            ca_bundle: table.ca_bundle.as_ref().map(|path| absolute(&path.value, self.base_dir)),
+        }
+    }
+
     /// Reports settings that only S3 has.
     fn refuse_s3_settings(&mut self, table: &RawStoreTable) {
         let only_s3 = [
@@ -524,26 +543,29 @@ impl Checker<'_> {
             self.report(
                 &url.span,
                 message,
-                "write `s3://bucket/prefix`, `az://container/prefix`, or a directory as `./x`, `../x` or `/x`",
+                "write `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`, or a directory as `./x`, `../x` or `/x`",
             );
             return None;
         }
-        let only_s3 = [
-            ("account", table.account.as_ref().map(|at| &at.span)),
-            ("endpoint", table.endpoint.as_ref().map(|at| &at.span)),
-            ("region", table.region.as_ref().map(|at| &at.span)),
-            ("profile", table.profile.as_ref().map(|at| &at.span)),
-            ("path_style", table.path_style.as_ref().map(|at| &at.span)),
-            ("storage_class", table.storage_class.as_ref().map(|at| &at.span)),
-            ("kms_key", table.kms_key.as_ref().map(|at| &at.span)),
-            ("tags", table.tags.as_ref().map(|at| &at.span)),
-            ("requests_per_second", table.requests_per_second.as_ref().map(|at| &at.span)),
-            ("ca_bundle", table.ca_bundle.as_ref().map(|at| &at.span)),
+        const AZURE: &str = "`az://` stores";
+        const S3: &str = "`s3://` stores";
+        const CLOUDS: &str = "`s3://`, `az://` and `gs://` stores";
+        let of_others = [
+            ("account", AZURE, table.account.as_ref().map(|at| &at.span)),
+            ("endpoint", CLOUDS, table.endpoint.as_ref().map(|at| &at.span)),
+            ("region", S3, table.region.as_ref().map(|at| &at.span)),
+            ("profile", S3, table.profile.as_ref().map(|at| &at.span)),
+            ("path_style", S3, table.path_style.as_ref().map(|at| &at.span)),
+            ("storage_class", S3, table.storage_class.as_ref().map(|at| &at.span)),
+            ("kms_key", S3, table.kms_key.as_ref().map(|at| &at.span)),
+            ("tags", S3, table.tags.as_ref().map(|at| &at.span)),
+            ("requests_per_second", CLOUDS, table.requests_per_second.as_ref().map(|at| &at.span)),
+            ("ca_bundle", CLOUDS, table.ca_bundle.as_ref().map(|at| &at.span)),
         ];
         let before = self.problems.len();
-        for (key, span) in only_s3 {
+        for (key, whose, span) in of_others {
             if let Some(span) = span {
-                self.report(span, format!("`{key}` is for `s3://` stores"), "leave it out: this store is a directory");
+                self.report(span, format!("`{key}` is for {whose}"), "leave it out: this store is a directory");
             }
         }
         let hosts = match &table.single_host {

@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_token_is_never_sent_unencrypted() {
         let secret = || GcsSecret::Metadata("metadata.google.internal".into());
-        let error = client(secret(), Some("http://127.0.0.1:9")).err().expect("it is refused");
+        let error = client(secret(), Some("http://127.0.0.1:9")).unwrap_err();
         assert!(error.to_string().contains("tokens are not sent to `http://127.0.0.1:9`"), "{error}");
         assert!(client(secret(), None).is_ok());
     }

@@ -21,6 +21,8 @@ pub(crate) const META_KEY: &str = "baler-key";
 pub(crate) struct Resource {
     pub(crate) name: String,
     pub(crate) generation: String,
+    /// Left out by some servers where it is 0.
+    #[serde(default)]
     size: String,
     /// When this generation was written; `updated` also tells of changed metadata.
     time_created: Timestamp,
@@ -39,7 +41,10 @@ impl Resource {
 
     /// Its size in bytes.
     pub(crate) fn size(&self) -> Result<u64, String> {
-        self.size.parse().map_err(|_| format!("`{}` is no size", self.size))
+        match self.size.as_str() {
+            "" => Ok(0),
+            size => size.parse().map_err(|_| format!("`{size}` is no size")),
+        }
     }
 
     pub(crate) fn written(&self) -> Timestamp {

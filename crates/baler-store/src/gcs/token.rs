@@ -243,7 +243,10 @@ mod tests {
 
     #[test]
     fn key_files_of_other_kinds_are_refused_by_name_and_without_their_content() {
-        let refused = |json: &str| ServiceAccount::parse(json).err().expect("it is refused");
+        let refused = |json: &str| match ServiceAccount::parse(json) {
+            Ok(_) => panic!("it is refused"),
+            Err(words) => words,
+        };
         assert!(refused(&key_file("authorized_user", PEM)).contains("`authorized_user`"));
         assert!(refused(r#"{"type":"service_account"}"#).contains("`client_email`"));
         for hidden in ["hidden", "-----BEGIN PRIVATE KEY-----\naGlkZGVu\n-----END PRIVATE KEY-----\n"] {

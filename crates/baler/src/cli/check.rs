@@ -55,14 +55,25 @@ fn print_policy(global: &Global) -> anyhow::Result<Exit> {
     let config = read_config(global)?;
     let policy = iam::policy(&config);
     ui::json(&policy)?;
-    let containers = iam::containers(&config);
-    if !containers.is_empty() && !global.quiet {
+    if global.quiet {
+        return Ok(Exit::Success);
+    }
+    let (containers, google) = (iam::containers(&config), iam::google_buckets(&config));
+    if !containers.is_empty() {
         ui::talk(&format!(
             "the policy above is for AWS. On Azure, the key or SAS token of {} is all that is asked for; a SAS needs read, \
              write, create, delete and list (`sp=rcwdl`) on the container (`sr=c`)\n",
             containers.join(", ")
         ));
-    } else if policy.is_empty() && !global.quiet {
+    }
+    if !google.is_empty() {
+        ui::talk(&format!(
+            "the policy above is for AWS. On Google Cloud, the service account needs the role Storage Object User \
+             (`roles/storage.objectUser`) on {}\n",
+            google.join(", ")
+        ));
+    }
+    if policy.is_empty() && containers.is_empty() && google.is_empty() {
         ui::talk("no flow uses S3: nothing needs to be allowed\n");
     }
     Ok(Exit::Success)

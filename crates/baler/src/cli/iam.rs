@@ -105,7 +105,17 @@ pub(super) fn policy(config: &Config) -> Policy {
 pub(super) fn containers(config: &Config) -> Vec<String> {
     let of = |store: &StoreConfig| match store {
         StoreConfig::Azure(azure) => Some(format!("`az://{}`", azure.container)),
-        StoreConfig::S3(_) | StoreConfig::Directory(_) => None,
+        StoreConfig::S3(_) | StoreConfig::Gcs(_) | StoreConfig::Directory(_) => None,
+    };
+    let all: BTreeSet<String> = config.stores.values().filter_map(of).collect();
+    all.into_iter().collect()
+}
+
+/// The buckets of Google Cloud Storage, each once.
+pub(super) fn google_buckets(config: &Config) -> Vec<String> {
+    let of = |store: &StoreConfig| match store {
+        StoreConfig::Gcs(gcs) => Some(format!("`gs://{}`", gcs.bucket)),
+        StoreConfig::S3(_) | StoreConfig::Azure(_) | StoreConfig::Directory(_) => None,
     };
     let all: BTreeSet<String> = config.stores.values().filter_map(of).collect();
     all.into_iter().collect()

@@ -210,7 +210,7 @@ fn cost(one: &OnePlan, kind: StoreKind) -> String {
     let sent = requests.list + requests.get + requests.put + requests.copy + requests.head + requests.delete;
     match kind {
         StoreKind::Directory | StoreKind::Memory => String::new(),
-        StoreKind::Azure => format!(
+        StoreKind::Azure | StoreKind::Gcs => format!(
             "  estimate: {} through this machine, {}, {}\n",
             quantity::bytes(*bytes_through_client),
             quantity::things(sent, "request"),

@@ -10,6 +10,8 @@ mod bench;
 mod cli_azure;
 mod cli_config;
 mod cli_first_steps;
+#[cfg(feature = "gcs")]
+mod cli_gcs;
 mod cli_interrupt;
 mod cli_ledger;
 mod cli_manifests;

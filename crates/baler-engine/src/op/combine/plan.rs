@@ -642,7 +642,8 @@ pub fn estimate(flow: &Flow, planned: &Planned) -> Estimate {
     if either(baler_store::StoreKind::S3) {
         sum.dollars = dear * 0.005 / 1000.0 + cheap * 0.0004 / 1000.0;
     }
-    if either(baler_store::StoreKind::S3) || either(baler_store::StoreKind::Azure) {
+    if [baler_store::StoreKind::S3, baler_store::StoreKind::Azure, baler_store::StoreKind::Gcs].into_iter().any(either)
+    {
         let requests = dear + cheap + r.delete as f64;
         sum.seconds = requests * 0.015 / flow.env.limits.concurrency as f64;
     }
