@@ -39,8 +39,9 @@ use self::client::{Client, Insert};
 use self::json::{FIELDS, META_WRITE, ObjectPage};
 use crate::http::line::{Call, Counted};
 use crate::{
-    ByteRange, Clock, Confirmation, DeleteOutcome, Get, Head, IdSource, ListRequest, Meter, OutputAttributes, Page,
-    Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter, Store, StoreInfo,
+    AbortOutcome, ByteRange, Clock, Confirmation, DeleteOutcome, Get, Head, IdSource, ListRequest, Meter,
+    OutputAttributes, Page, Precondition, PublishOutcome, PutOutcome, Result, StagedListing, StagedWriter, Store,
+    StoreInfo,
 };
 
 /// Races with others are decided again at most this often.
@@ -238,9 +239,10 @@ impl Store for GcsStore {
         publish::confirm(&self.client, staged).await
     }
 
-    async fn abort_staged(&self, staged: &Staged) -> Result<()> {
+    /// Never [`AbortOutcome::GivenUp`]: a publisher may have copied what is removed, and not removed it yet.
+    async fn abort_staged(&self, staged: &Staged) -> Result<AbortOutcome> {
         let (place, _, _) = publish::staged_place(&self.client, staged)?;
-        stage::remove(&self.client, place).await
+        stage::remove(&self.client, place).await.map(|()| AbortOutcome::Gone)
     }
 
     async fn list_staged(&self, prefix: &str) -> Result<Vec<StagedListing>> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use baler_store::gcs::{GcsOptions, GcsSecret, GcsStore};
 use baler_store::{Confirmation, Precondition, Proof, PublishOutcome, Store, SystemClock, SystemIds, prove};
-use baler_testkit::conformance::{self, Expect, Keys};
+use baler_testkit::conformance::{self, Aborts, Expect, Keys};
 use baler_testkit::fixtures::{key, random_bytes, read, stage, stamp};
 use bytes::Bytes;
 
@@ -24,7 +24,7 @@ fn store(prefix: &str) -> Arc<GcsStore> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs an emulator of GCS: `BALER_TEST_GCS`"]
 async fn gcs_keeps_the_contract() {
-    let expect = Expect { keys: Keys::SomeRefused, rounds: 3, ..Expect::object_store() };
+    let expect = Expect { keys: Keys::SomeRefused, aborts: Aborts::Silent, rounds: 3, ..Expect::object_store() };
     let claims = conformance::CHECKS.iter().map(|check| check.claim).filter(|claim| !claim.contains("1024_bytes"));
     conformance::run_claims(store("contract"), expect, claims).await;
 }
