@@ -290,7 +290,7 @@ async fn a_store_that_ignores_conditional_writes_is_refused_as_the_ledgers_place
     let error = process.run().await.unwrap_err();
     assert!(matches!(error, EngineError::Unfit { .. }), "{error:?}");
     assert!(error.to_string().starts_with("`lake` is refused as the place of `state`: "), "{error}");
-    assert!(error.hint().unwrap().contains("S3, or a directory"), "{error:?}");
+    assert!(error.hint().unwrap().contains("S3, Azure, GCS, or a directory"), "{error:?}");
     assert_eq!(world.server.keys("lake", "daily/"), [""; 0]);
     let left: Vec<String> =
         world.server.keys("lake", "_baler/").into_iter().filter(|k| !k.contains("/_probe/")).collect();
