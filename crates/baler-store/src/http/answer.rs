@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+#[cfg(any(feature = "s3", feature = "azure"))]
 use jiff::Timestamp;
 
 use super::transport::{TransportError, chain};
@@ -48,11 +49,12 @@ pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 /// Reads `Fri, 24 May 2013 00:00:00 GMT`.
+#[cfg(any(feature = "s3", feature = "azure"))]
 pub(crate) fn parse_http_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp())
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "s3", feature = "azure")))]
 mod tests {
     use super::*;
 

@@ -97,6 +97,7 @@ impl<'a> Call<'a> {
     }
 
     /// Sends bytes of an object.
+    #[cfg(feature = "azure")]
     pub(crate) fn object(mut self, body: &'a [Bytes]) -> Self {
         self.object_bytes = len_of(body);
         self.body = body;
