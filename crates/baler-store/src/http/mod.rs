@@ -3,7 +3,7 @@
 //! - A request target is put together by the store and reaches the server byte for byte.
 //! - Nothing here knows what a request means; whether a lost reply may be asked for again is decided by the store.
 //!
-//! [`transport`], [`limit`], [`retry`], [`answer`], [`body`] and [`xml`] serve all of them; [`line`] is the client of
+//! [`transport`], [`limit`], [`retry`], [`answer`], [`body`] and [`xml`] serve all of them; [`mod@line`] is the client of
 //! Azure and GCS (S3 has its own, whose signatures, clocks and checksums differ).
 
 pub(crate) mod answer;
