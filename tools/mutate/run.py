@@ -3,11 +3,12 @@
 
     tools/mutate/run.py WORK            copy, build, trace, try; goes on where it stopped
     tools/mutate/run.py WORK --again    after tests were added: build and trace, try again what no test has seen
+    tools/mutate/run.py WORK --build    only build, to see whether it compiles
     tools/mutate/run.py WORK --show     what no test has seen
 
 All faults are built into one copy of the workspace below WORK; `BALER_MUTANT` switches one on. See docs/mutation.md.
 """
-import collections, concurrent.futures, json, os, re, resource, subprocess, sys, threading, time
+import collections, concurrent.futures, json, os, re, resource, shutil, subprocess, sys, threading, time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -22,13 +23,14 @@ src/op/combine/stitch/mod.rs src/op/combine/stitch/optimum.rs
 src/op/combine/join/parts.rs src/op/combine/join/appended.rs
 """.split()
 SLOW = 20.0  # seconds: a test that takes longer alone is left out
+FIRST = float(os.environ.get("MUTATE_FIRST", "inf"))  # seconds of tests for a fault; the others are left to `--again`
 AT_ONCE = int(os.environ.get("MUTATE_JOBS", "2"))
 MEMORY = 6 << 30
 
 WORK = Path(sys.argv[1]).resolve()
 COPY = WORK / "copy"
 LIST, DROPPED = WORK / "faults.tsv", WORK / "dropped.txt"
-TESTS, RESULTS = WORK / "tests.json", WORK / "results.tsv"
+TESTS, RESULTS, TRIED = WORK / "tests.json", WORK / "results.tsv", WORK / "tried.tsv"
 TARGET = os.environ.get("CARGO_TARGET_DIR", str(WORK / "target"))
 
 
@@ -114,13 +116,16 @@ def build():
     found = {}
     for message in messages:
         if message.get("executable") and message.get("profile", {}).get("test") and ENGINE in message["manifest_path"]:
-            found[message["target"]["name"]] = message["executable"]
-    (WORK / "binaries.json").write_text(json.dumps(found))
+            # A later build may write over them while they are tried.
+            name = message["target"]["name"]
+            (WORK / "bin").mkdir(exist_ok=True)
+            (WORK / "bin" / name).unlink(missing_ok=True)
+            found[name] = shutil.copy2(message["executable"], WORK / "bin" / name)
+    (WORK / "binaries.json").write_text(json.dumps({name: str(path) for name, path in found.items()}))
 
 
 def limits():
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    os.nice(5)
 
 
 def run_tests(binary, names, seconds, fault=None, trace=None):
@@ -149,9 +154,7 @@ def run_tests(binary, names, seconds, fault=None, trace=None):
 def trace():
     """Runs every test alone, keeping how long it took and which faults it reached."""
     binaries = json.loads((WORK / "binaries.json").read_text())
-    stamp = {name: os.stat(path).st_mtime_ns for name, path in binaries.items()}
     known = json.loads(TESTS.read_text()) if TESTS.exists() else {}
-    fresh = known.get("stamp") == stamp
     tests = known.get("tests", {})
     todo = []
     for name, path in binaries.items():
@@ -159,7 +162,7 @@ def trace():
         for test in re.findall(r"^(\S+): test$", listed, re.M):
             key = f"{name} {test}"
             # What the tests reach changes little when other tests are added; tests that are new are always traced.
-            if key not in tests:
+            if key not in tests or tests[key]["failed"] not in (None, "timeout"):
                 todo.append((key, path, test))
     say(len(todo), "tests to trace,", len(tests), "known")
     (WORK / "trace").mkdir(exist_ok=True)
@@ -168,18 +171,18 @@ def trace():
         key, path, test = item
         file = WORK / "trace" / re.sub(r"\W+", "_", key)
         file.unlink(missing_ok=True)
-        failed, took = run_tests(path, [test], 120, trace=file)
+        failed, took = run_tests(path, [test], 1.5 * SLOW, trace=file)
         reached = sorted({int(line) for line in file.read_text().split()}) if file.exists() else []
         return key, dict(seconds=took, failed=failed, reached=reached)
 
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         for count, (key, result) in enumerate(pool.map(one, todo), 1):
             tests[key] = result
+            TESTS.write_text(json.dumps(dict(tests=tests)))
             if result["failed"] or result["seconds"] > SLOW:
                 say("left out:", key, result["failed"], f"{result['seconds']:.1f} s")
             if count % 50 == 0:
                 say("traced", count)
-    TESTS.write_text(json.dumps(dict(stamp=stamp, tests=tests)))
 
 
 def results():
@@ -212,19 +215,31 @@ def attempt(again):
             by_fault[fault].append((key, test))
     known = results()
     todo = [f for f in faults() if f not in known or (again and not known[f][0].startswith("killed"))]
-    tried_before = set((WORK / "tried.txt").read_text().splitlines()) if again and (WORK / "tried.txt").exists() else set()
+    tried = collections.defaultdict(set)
+    for line in TRIED.read_text().splitlines() if TRIED.exists() else []:
+        fault, names = line.split("\t")
+        tried[int(fault)].update(names.split(","))
     say(len(todo), "faults to try")
     lock, done = threading.Lock(), [0, 0]
 
     def one(fault):
-        covering = sorted(by_fault[fault], key=lambda kt: (kt[0] in tried_before, kt[1]["seconds"]))
-        verdict = ("survived", f"{len(covering)} tests") if covering else ("not covered", "")
+        covering = [kt for kt in by_fault[fault] if kt[0] not in tried[fault]]
+        # The second time around, tests that reach little come first: they were written for what they reach.
+        covering.sort(key=lambda kt: len(kt[1]["reached"]) if again else kt[1]["seconds"])
+        if not covering and fault in known:
+            return
+        verdict = ("survived", "") if covering or known.get(fault, [""])[0] == "survived" else ("not covered", "")
+        spent = 0.0
         for batch, seconds in batches(covering):
+            if spent > FIRST:
+                break
+            spent += seconds
+            tried[fault].update(batch)
             for name, path in binaries.items():
                 chosen = [key.split(" ", 1)[1] for key in batch if key.split(" ", 1)[0] == name]
                 if not chosen:
                     continue
-                failed, _ = run_tests(path, chosen, 5 * seconds + 10, fault=fault)
+                failed, _ = run_tests(path, chosen, 4 * seconds + 8, fault=fault)
                 if failed:
                     verdict = ("killed", failed)
                     break
@@ -233,6 +248,9 @@ def attempt(again):
         with lock:
             with RESULTS.open("a") as out:
                 out.write(f"{fault}\t{verdict[0]}\t{verdict[1]}\n")
+            if verdict[0] == "survived":
+                with TRIED.open("a") as out:
+                    out.write(f"{fault}\t{','.join(sorted(tried[fault]))}\n")
             done[0] += 1
             done[1] += verdict[0] != "killed"
             if done[0] % 50 == 0:
@@ -241,7 +259,6 @@ def attempt(again):
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         for future in [pool.submit(one, fault) for fault in todo]:
             future.result()
-    (WORK / "tried.txt").write_text("\n".join(usable))
 
 
 def show():
@@ -261,7 +278,9 @@ def main():
     if "--show" in sys.argv:
         return show()
     again = "--again" in sys.argv
-    if again or not (WORK / "binaries.json").exists():
+    if "--build" in sys.argv:
+        return build()
+    if (again and "--built" not in sys.argv) or not (WORK / "binaries.json").exists():
         build()
     trace()
     attempt(again)

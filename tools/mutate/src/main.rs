@@ -41,11 +41,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 fault.line, fault.function, place.start, place.end, fault.what
             )?;
         }
-        fs::write(Path::new(copy).join(file), mutated.text)?;
+        write(&Path::new(copy).join(file), &mutated.text)?;
     }
     let root = fs::read_to_string(Path::new(engine).join("src/lib.rs"))?;
-    fs::write(Path::new(copy).join("src/lib.rs"), format!("{root}\n/// The switch of the faults.\npub mod mutation;\n"))?;
-    fs::write(Path::new(copy).join("src/mutation.rs"), include_str!("switch.rs"))?;
+    write(&Path::new(copy).join("src/lib.rs"), &format!("{root}\n/// The switch of the faults.\npub mod mutation;\n"))?;
+    write(&Path::new(copy).join("src/mutation.rs"), include_str!("switch.rs"))?;
     fs::write(list, lines)?;
     Ok(())
+}
+
+/// Leaves a file alone that holds the text already: what is older than its build is not built again.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    match fs::read_to_string(path) {
+        Ok(there) if there == text => Ok(()),
+        Ok(_) | Err(_) => fs::write(path, text),
+    }
 }

@@ -141,3 +141,108 @@ fn the_last_commit_of_a_key_is_what_counts() {
         fold(vec![opened("a"), sealed("a", &[]), committed("a"), opened("b"), sealed("b", &[]), committed("b")]);
     assert_eq!(state.unwrap().object(&Key::from_listed("out/0")).unwrap().run, run_id("b"));
 }
+
+fn staged(run: &str, n: u32) -> Event {
+    Event::Staged { run: run_id(run), n, sha256: ContentHash::of(b"stage") }
+}
+
+#[test]
+fn an_entry_of_version_0_is_refused() {
+    let none = Entry { version: 0, ..entry(1, opened("a")) };
+    let refused = LedgerState::default().apply(&none);
+    assert_eq!(refused, Err(FoldError::Version { seq: LogSeq(1), version: 0 }));
+}
+
+#[test]
+fn a_later_stage_is_chosen_once_and_only_before_the_seal() {
+    let state = fold(vec![opened("a"), staged("a", 1), staged("a", 2)]).unwrap();
+    assert_eq!(state.runs()[0].staged[&1], ContentHash::of(b"stage"));
+    assert_eq!((state.runs()[0].staged.len(), state.runs()[0].status), (2, RunStatus::Opened));
+    for sequence in [
+        vec![opened("a"), staged("a", 1), staged("a", 1)],
+        vec![opened("a"), sealed("a", &[]), staged("a", 1)],
+        vec![staged("a", 1)],
+    ] {
+        assert!(matches!(fold(sequence), Err(FoldError::Order { .. })));
+    }
+}
+
+#[test]
+fn a_claimed_prefix_outlasts_released_groups_and_ends_with_the_run() {
+    let Event::Opened { run, trigger, generation, plan, claims, base_seq, counts, .. } = opened("a") else {
+        unreachable!("it is an `Opened`")
+    };
+    let outputs = vec![OutputClaim::Prefix("out/".into()), OutputClaim::Key(Key::from_listed("x"), GroupId(1))];
+    let opened = Event::Opened { run, trigger, generation, plan, claims, outputs, base_seq, counts };
+    let outputs = |more: &[Event]| {
+        let events = [opened.clone(), sealed("a", &[1])].into_iter().chain(more.iter().cloned()).collect();
+        fold(events).unwrap().runs()[0].outputs.clone()
+    };
+    assert_eq!(outputs(&[]), [OutputClaim::Prefix("out/".into())]);
+    assert_eq!(outputs(&[committed("a")]), []);
+    assert_eq!(outputs(&[withdrawing("a")]), [OutputClaim::Prefix("out/".into())]);
+    assert_eq!(outputs(&[withdrawing("a"), aborted("a")]), []);
+}
+
+#[test]
+fn an_aborted_run_says_why() {
+    let state = fold(vec![opened("a"), aborted("a")]).unwrap();
+    assert_eq!(state.runs()[0].abort_reason.as_deref(), Some("asked"));
+}
+
+#[test]
+fn a_run_remembers_where_and_when_the_log_last_spoke_of_it() {
+    let mut state = LedgerState::default();
+    for (seq, event) in [(1, opened("a")), (2, opened("b")), (3, sealed("a", &[])), (4, committed("a"))] {
+        let at = Timestamp::from_second(seq * 10).unwrap();
+        state.apply(&Entry { at, ..entry(seq.unsigned_abs(), event) }).unwrap();
+    }
+    let [a, b] = state.runs() else { panic!("two runs") };
+    assert_eq!((a.opened, a.last, a.committed), (LogSeq(1), LogSeq(4), Some(LogSeq(4))));
+    assert_eq!((b.opened, b.last, b.committed), (LogSeq(2), LogSeq(2), None));
+    let second = |n| Timestamp::from_second(n).unwrap();
+    assert_eq!((a.opened_at, a.last_at, b.last_at), (second(10), second(40), second(20)));
+    assert_eq!((a.account.clone(), a.seal.clone()), (Some(Account::default()), Some(ContentHash::of(b"seal"))));
+    assert!(!a.sources_gone && a.abort_reason.is_none());
+}
+
+#[test]
+fn only_runs_of_one_trigger_that_ended_early_count_for_its_generation() {
+    let trigger = |key: &str| {
+        Trigger::Manifest(baler_model::ledger::Manifest {
+            store: "s3://lake".into(),
+            key: Key::from_listed(key),
+            version_id: None,
+            etag: "e".into(),
+            modified: Timestamp::UNIX_EPOCH,
+        })
+    };
+    let by = |run: &str, by: Trigger| match opened(run) {
+        Event::Opened { run, generation, plan, claims, base_seq, counts, .. } => {
+            Event::Opened { run, trigger: by, generation, plan, claims, outputs: Vec::new(), base_seq, counts }
+        }
+        other => other,
+    };
+    let state = fold(vec![
+        by("a", trigger("watch/1")),
+        aborted("a"),
+        by("b", trigger("watch/1")),
+        sealed("b", &[1]),
+        committed("b"),
+        by("c", trigger("watch/1")),
+        sealed("c", &[]),
+        committed("c"),
+        by("d", trigger("watch/1")),
+        by("e", trigger("watch/2")),
+        by("f", Trigger::Request),
+        aborted("f"),
+    ])
+    .unwrap();
+    assert_eq!(state.generation(&trigger("watch/1")), 2);
+    assert_eq!(state.generation(&trigger("watch/2")), 0);
+    assert_eq!(state.generation(&Trigger::Request), 0);
+    let open: Vec<&str> = state.open_runs().map(|run| run.run.as_str()).collect();
+    assert_eq!(open, ["b", "c", "d", "e"]);
+    let holds: Vec<&str> = state.runs().iter().filter(|r| r.status.holds_claims()).map(|r| r.run.as_str()).collect();
+    assert_eq!(holds, ["d", "e"]);
+}

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use baler_model::ledger::Outcome;
+use baler_model::ledger::{Outcome, SealedOutput};
 use baler_model::{AttemptId, Key, Staged};
 use baler_store::Confirmation;
 
@@ -40,15 +40,20 @@ impl Said {
         let wrap = flow.ledger_error();
         let run = &plan.header.run;
         let mut outputs: Vec<Staged> = Vec::new();
-        for mark in flow.ledger.read_marks(run, Marks::new()).await.map_err(&wrap)?.into_values() {
+        let marks = flow.ledger.read_marks(run, Marks::new()).await.map_err(&wrap)?;
+        if let Some(sha) = &known.seal {
+            // What was staged again since the seal was lost: somebody said so, or publishing it never began. A later word
+            // that others were published is not said of it, or it would be committed and never be there.
+            let again = |o: &SealedOutput| marks.get(&o.task).is_some_and(|mark| mark.generation > o.generation);
+            let meant = |o: &SealedOutput| options.assume == Assume::Lost || !again(o);
+            let sealed = flow.ledger.read_seal(run, sha).await.map_err(&wrap)?;
+            outputs.extend(sealed.outputs.into_iter().filter(meant).map(|output| output.staged));
+        }
+        for mark in marks.into_values() {
             match mark.outcome {
                 Outcome::Staged { outputs: staged, .. } => outputs.extend(staged),
                 Outcome::GivenUp { .. } => {}
             }
-        }
-        if let Some(sha) = &known.seal {
-            let sealed = flow.ledger.read_seal(run, sha).await.map_err(&wrap)?;
-            outputs.extend(sealed.outputs.into_iter().map(|output| output.staged));
         }
         outputs.retain(|staged| options.assume_of.is_empty() || options.assume_of.contains(&staged.key));
         for staged in outputs {

@@ -12,6 +12,7 @@ mod golden;
 mod held;
 mod lifecycle;
 mod models;
+mod mutants;
 mod odd_sizes;
 mod power;
 mod prop_combine;

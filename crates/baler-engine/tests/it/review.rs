@@ -20,14 +20,14 @@ use tokio::sync::Notify;
 
 use crate::world::{Process, World};
 
-const FLOW: &str = r#"
+pub(crate) const FLOW: &str = r#"
 [flows.daily]
 do = "combine"
 from = "lake:raw/{day}/{n:int}.jsonl"
 to = "lake:daily/{day}.jsonl"
 "#;
 
-const MANIFESTS: &str = r#"
+pub(crate) const MANIFESTS: &str = r#"
 [flows.jobs]
 do = "combine"
 on = { manifests = "lake:watch" }
@@ -35,7 +35,7 @@ from = "lake:{manifest.source}/{part:int}.json"
 to = "lake:{manifest.target}"
 "#;
 
-async fn filled(days: &[&str]) -> World {
+pub(crate) async fn filled(days: &[&str]) -> World {
     let world = World::new();
     for day in days {
         for n in 1..=2 {
@@ -45,12 +45,12 @@ async fn filled(days: &[&str]) -> World {
     world
 }
 
-fn options() -> DriveOptions {
+pub(crate) fn options() -> DriveOptions {
     DriveOptions { rival: Rival::Join, ..DriveOptions::default() }
 }
 
 /// Right before the `nth` call (from 1) of a method on a key with this part in it, something happens, once.
-fn at(
+pub(crate) fn at(
     method: Method,
     part: &'static str,
     nth: u64,
@@ -64,7 +64,7 @@ fn at(
 }
 
 /// Several hooks; the first that does not let an operation proceed decides.
-fn all(hooks: Vec<Hook>) -> Hook {
+pub(crate) fn all(hooks: Vec<Hook>) -> Hook {
     let hooks = Arc::new(hooks);
     Arc::new(move |op| {
         let (hooks, op) = (Arc::clone(&hooks), op.clone());
@@ -81,28 +81,28 @@ fn all(hooks: Vec<Hook>) -> Hook {
 }
 
 /// The process stops for good at a call.
-fn dies_at(method: Method, part: &'static str) -> Hook {
+pub(crate) fn dies_at(method: Method, part: &'static str) -> Hook {
     at(method, part, 1, || Box::pin(std::future::ready(Verdict::Hang)))
 }
 
 /// Lets a process run until it ends or has been still for a while; a process that is still has died.
-async fn run_or_die(process: &Process) -> Option<Vec<RunReport>> {
+pub(crate) async fn run_or_die(process: &Process) -> Option<Vec<RunReport>> {
     tokio::time::timeout(Duration::from_secs(60), process.run()).await.ok().map(|reports| reports.unwrap())
 }
 
 /// The report of the run that was open, which the next process finishes first.
-async fn resumed(world: &World, config: &str) -> RunReport {
+pub(crate) async fn resumed(world: &World, config: &str) -> RunReport {
     world.process(config, None).run().await.unwrap().remove(0)
 }
 
 /// Every upload at this key is lost, as by a lifecycle rule.
-async fn expire(lake: &MemoryStore, key: &str) {
+pub(crate) async fn expire(lake: &MemoryStore, key: &str) {
     for upload in lake.list_staged(key).await.unwrap().iter().filter(|u| u.key.as_str() == key) {
         assert!(lake.expire_upload(&upload.handle));
     }
 }
 
-fn expires_when_sealed(world: &World, key: &'static str) -> Hook {
+pub(crate) fn expires_when_sealed(world: &World, key: &'static str) -> Hook {
     let lake = world.lake.clone();
     at(Method::PutIfAbsent, "log/00000000000000000002", 1, move || {
         let lake = lake.clone();
@@ -115,14 +115,14 @@ fn expires_when_sealed(world: &World, key: &'static str) -> Hook {
 
 /// Where one process waits in a call while another goes on.
 #[derive(Debug, Default)]
-struct Gate {
+pub(crate) struct Gate {
     arrived: Notify,
     open: Notify,
 }
 
 impl Gate {
     /// The hook that waits at the `nth` call of a method on a key with this part in it.
-    fn hook(self: &Arc<Self>, method: Method, part: &'static str, nth: u64) -> Hook {
+    pub(crate) fn hook(self: &Arc<Self>, method: Method, part: &'static str, nth: u64) -> Hook {
         let gate = Arc::clone(self);
         at(method, part, nth, move || {
             let gate = Arc::clone(&gate);
@@ -135,7 +135,7 @@ impl Gate {
     }
 
     /// Runs one process; while it waits at the gate, something else happens.
-    async fn meanwhile<T>(&self, waits: impl Future<Output = T>, happens: impl Future<Output = ()>) -> T {
+    pub(crate) async fn meanwhile<T>(&self, waits: impl Future<Output = T>, happens: impl Future<Output = ()>) -> T {
         let happens = async {
             self.arrived.notified().await;
             happens.await;
@@ -146,7 +146,7 @@ impl Gate {
 }
 
 /// Another process drives the first run of its flow until it ends, or stops for good where its hook says.
-async fn drives_the_run(process: &Process) {
+pub(crate) async fn drives_the_run(process: &Process) {
     let run = process.state().await.runs()[0].run.clone();
     let flow = process.flow();
     drop(tokio::time::timeout(Duration::from_secs(60), engine::retry(&flow, &run, options())).await);
@@ -417,7 +417,7 @@ async fn marks_are_durable_before_a_seal_rests_on_them() {
 // --- Open ---
 
 /// Group `a` is blocked by a foreign object, group `b` was released: one of its sources changed.
-async fn blocked_with_a_released_group(world: &World) {
+pub(crate) async fn blocked_with_a_released_group(world: &World) {
     let lake = world.lake.clone();
     let changes = at(Method::Get, "raw/b/1", 1, move || {
         let lake = lake.clone();
@@ -574,7 +574,7 @@ async fn a_plan_that_was_refused_leaves_no_files() {
 
 // --- Manifests ---
 
-async fn job(world: &World, name: &str, body: &str) {
+pub(crate) async fn job(world: &World, name: &str, body: &str) {
     world.put(&format!("watch/queue/{name}.json"), body.to_owned()).await;
 }
 
@@ -770,7 +770,7 @@ async fn a_withdrawal_deletes_its_own_version_only() {
 }
 
 /// Takes the only run back.
-async fn withdraw(operator: &Process, assume: Assume) -> Result<(), EngineError> {
+pub(crate) async fn withdraw(operator: &Process, assume: Assume) -> Result<(), EngineError> {
     let (flow, mut state) = (operator.flow(), operator.state().await);
     let run = state.runs()[0].run.clone();
     abort(&flow, &mut state, &run, Withdraw::Yes { assume }).await

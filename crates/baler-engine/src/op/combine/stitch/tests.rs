@@ -532,6 +532,40 @@ fn limits_without_room_are_refused() {
         assert_eq!(error.kind(), Kind::Invalid);
     }
     assert!(plan(&copyable(&[1]), &good).is_ok());
+    assert!(plan(&copyable(&[1]), &Limits { target_read_part: 6, ..good }).is_ok());
+}
+
+#[test]
+fn pieces_up_to_the_largest_sum_are_planned_and_no_more() {
+    let most = i64::MAX as u64;
+    let wide = limits(1, most, 2);
+    assert_eq!(shape(&plan(&copyable(&[most]), &wide).unwrap()), format!("copy(0:0-{most})"));
+    assert_eq!(plan(&copyable(&[most, 1]), &wide), Err(StitchError::TooLong { pieces: 2 }));
+    assert_eq!(plan(&copyable(&[u64::MAX, 1]), &wide), Err(StitchError::TooLong { pieces: 2 }));
+}
+
+#[test]
+fn figures_of_two_passes_are_the_sum_of_all_their_uploads() {
+    let bounds = Limits { min_part: 2, max_part: 100, max_parts: 3, target_read_part: 4 };
+    let pieces = [Piece::local(3), Piece::copyable(20), Piece::copyable(1), Piece::copyable(20), Piece::local(1)];
+    let passes = plan_passes(&pieces, &bounds).unwrap();
+    let Passes::Two { intermediates, join } = &passes else { panic!("two passes expected: {passes:?}") };
+    let all = || intermediates.iter().chain([join]);
+    let sum = |of: fn(&Stitch) -> u64| all().map(of).sum::<u64>();
+    let found = passes.estimate();
+    assert_eq!(found.uploads, all().count() as u64);
+    assert_eq!(found.bytes_server_side, sum(Stitch::bytes_server_side));
+    assert_eq!(
+        (found.bytes_read, found.bytes_through_client),
+        (sum(Stitch::bytes_read), sum(Stitch::bytes_through_client))
+    );
+    assert_eq!(found.requests.get, sum(|s| s.requests().get));
+    assert_eq!(found.requests.put, sum(|s| s.requests().put));
+    assert_eq!(found.requests.copy, sum(|s| s.requests().copy));
+    assert_eq!(found.requests.total(), sum(|s| s.requests().get + s.requests().put + s.requests().copy));
+    assert!(found.bytes_read > 0 && found.bytes_through_client == found.bytes_read + 4, "{found:?}");
+    assert!(all().flat_map(|stitch| &stitch.parts).all(|part| !part.is_empty()));
+    assert!(Part::Upload { segments: Vec::new() }.is_empty());
 }
 
 #[test]
