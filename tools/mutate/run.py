@@ -24,6 +24,7 @@ src/op/combine/join/parts.rs src/op/combine/join/appended.rs
 """.split()
 SLOW = 20.0  # seconds: a test that takes longer alone is left out
 FIRST = float(os.environ.get("MUTATE_FIRST", "inf"))  # seconds of tests for a fault; the others are left to `--again`
+ONLY = os.environ.get("MUTATE_ONLY", "")  # part of a file's name: faults elsewhere are left alone
 AT_ONCE = int(os.environ.get("MUTATE_JOBS", "2"))
 MEMORY = 6 << 30
 
@@ -213,8 +214,9 @@ def attempt(again):
     for key, test in usable.items():
         for fault in test["reached"]:
             by_fault[fault].append((key, test))
-    known = results()
+    known, faults_by_id = results(), faults()
     todo = [f for f in faults() if f not in known or (again and not known[f][0].startswith("killed"))]
+    todo = [f for f in todo if ONLY in faults_by_id[f]["file"]]
     tried = collections.defaultdict(set)
     for line in TRIED.read_text().splitlines() if TRIED.exists() else []:
         fault, names = line.split("\t")
@@ -224,8 +226,8 @@ def attempt(again):
 
     def one(fault):
         covering = [kt for kt in by_fault[fault] if kt[0] not in tried[fault]]
-        # The second time around, tests that reach little come first: they were written for what they reach.
-        covering.sort(key=lambda kt: len(kt[1]["reached"]) if again else kt[1]["seconds"])
+        # The second time around, tests that were written for such faults come first, then those that reach little.
+        covering.sort(key=lambda kt: ("mutants::" not in kt[0], len(kt[1]["reached"])) if again else kt[1]["seconds"])
         if not covering and fault in known:
             return
         verdict = ("survived", "") if covering or known.get(fault, [""])[0] == "survived" else ("not covered", "")
@@ -239,7 +241,7 @@ def attempt(again):
                 chosen = [key.split(" ", 1)[1] for key in batch if key.split(" ", 1)[0] == name]
                 if not chosen:
                     continue
-                failed, _ = run_tests(path, chosen, 4 * seconds + 8, fault=fault)
+                failed, _ = run_tests(path, chosen, 5 * seconds + 15, fault=fault)
                 if failed:
                     verdict = ("killed", failed)
                     break
