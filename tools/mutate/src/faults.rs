@@ -68,11 +68,11 @@ pub(crate) fn apply(source: &str, faults: &[Fault], chosen: &[(usize, u32)]) -> 
     for (rank, &(index, id)) in chosen.iter().enumerate() {
         let fault = &faults[index];
         let (before, after) = match &fault.kind {
-            Kind::Instead(other) => {
-                (format!("(if crate::mutation::on({id}) {{ {other} }} else {{ "), " })".to_owned())
-            }
+            Kind::Instead(other) => (format!("(if crate::mutation::on({id}) {{ {other} }} else {{ "), " })".to_owned()),
             Kind::LeftOut => (format!("if !crate::mutation::on({id}) {{ "), " }".to_owned()),
-            Kind::ReturnAtOnce(value) => (format!(" if crate::mutation::on({id}) {{ return {value}; }} "), String::new()),
+            Kind::ReturnAtOnce(value) => {
+                (format!(" if crate::mutation::on({id}) {{ return {value}; }} "), String::new())
+            }
         };
         let (len, rank) = (fault.span.len() as i64, rank as i64);
         // At one place: what ends there first, the inner before the outer; then what begins, the outer first.
@@ -133,7 +133,13 @@ impl Finder {
         }
     }
 
-    fn function(&mut self, attributes: &[Attribute], signature: &Signature, body: &Block, visit: impl FnOnce(&mut Self)) {
+    fn function(
+        &mut self,
+        attributes: &[Attribute],
+        signature: &Signature,
+        body: &Block,
+        visit: impl FnOnce(&mut Self),
+    ) {
         if is_for_tests(attributes) || signature.constness.is_some() {
             return;
         }
@@ -200,7 +206,9 @@ impl<'ast> Visit<'ast> for Finder {
                 visit::visit_expr(self, &unary.expr);
                 return;
             }
-            Expr::MethodCall(call) if asks(&call.method.to_string()) => self.instead(expr, format!("!({})", text(expr))),
+            Expr::MethodCall(call) if asks(&call.method.to_string()) => {
+                self.instead(expr, format!("!({})", text(expr)))
+            }
             Expr::Macro(call) if call.mac.path.is_ident("matches") => self.instead(expr, format!("!{}", text(expr))),
             Expr::If(branch) => {
                 self.force(&branch.cond);
@@ -212,7 +220,8 @@ impl<'ast> Visit<'ast> for Finder {
                 return;
             }
             Expr::Match(choice) => {
-                let is_bool = choice.arms.iter().any(|arm| matches!(&arm.pat, Pat::Lit(lit) if matches!(lit.lit, Lit::Bool(_))));
+                let is_bool =
+                    choice.arms.iter().any(|arm| matches!(&arm.pat, Pat::Lit(lit) if matches!(lit.lit, Lit::Bool(_))));
                 if is_bool {
                     self.force(&choice.expr);
                     self.visit_forced(&choice.expr);
@@ -323,9 +332,7 @@ fn values(of: &Type) -> Vec<String> {
                 "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" => owned(&["0"]),
                 "String" | "Vec" | "BTreeMap" | "BTreeSet" | "Marks" | "ConsumedSet" => owned(&["Default::default()"]),
                 "Option" => owned(&["None"]),
-                "Result" => {
-                    first_argument.map(values).unwrap_or_default().iter().map(|v| format!("Ok({v})")).collect()
-                }
+                "Result" => first_argument.map(values).unwrap_or_default().iter().map(|v| format!("Ok({v})")).collect(),
                 _ => Vec::new(),
             }
         }
