@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "s3")]
 use jiff::SignedDuration;
 
 use crate::IdSource;
@@ -10,8 +11,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// How long a server that answered before may be away: it is being started anew, or its address is being moved.
+#[cfg(feature = "s3")]
 pub(crate) const RESTART: SignedDuration = SignedDuration::from_secs(30);
 /// Longest pause between two looks whether it is back.
+#[cfg(feature = "s3")]
 pub(crate) const KNOCK: Duration = Duration::from_secs(1);
 
 /// Tries for a server that does not even answer the door: a wrong endpoint should be told soon.
