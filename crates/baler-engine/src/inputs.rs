@@ -12,6 +12,7 @@ use crate::env::Phase;
 use crate::error::EngineError;
 use crate::flow::Flow;
 use crate::ledger::{ConsumedSet, PRIVATE_PREFIX};
+use crate::parallel::{PIECE, in_parallel};
 
 /// Why a listed object is not an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -128,13 +129,15 @@ pub(crate) async fn list(
         objects.retain(|object| !private.iter().any(|prefix| object.key.as_str().starts_with(prefix)));
     }
     let count = objects.len() as u64;
+    let why_not = |object: &InputVersion| match pattern.try_match(object.key.as_str()) {
+        None if object.key.as_str().ends_with('/') => Some(Skip::DirectoryMarker),
+        None => Some(Skip::NoMatch),
+        Some(captures) => why_not(flow, object, &captures, now, settled_before, &private, consumed, held),
+    };
+    let pieces: Vec<&[InputVersion]> = objects.chunks(PIECE).collect();
+    let reasons = in_parallel(&pieces, |piece| piece.iter().map(why_not).collect::<Vec<Option<Skip>>>());
     let mut inputs = Vec::with_capacity(objects.len());
-    for object in objects {
-        let why = match pattern.try_match(object.key.as_str()) {
-            None if object.key.as_str().ends_with('/') => Some(Skip::DirectoryMarker),
-            None => Some(Skip::NoMatch),
-            Some(captures) => why_not(flow, &object, &captures, now, settled_before, &private, consumed, held),
-        };
+    for (object, why) in objects.into_iter().zip(reasons.into_iter().flatten()) {
         match why {
             Some(why) => skip(&mut skips, why, &object),
             None => inputs.push(object),

@@ -16,6 +16,7 @@ pub mod inputs;
 pub mod ledger;
 mod manifests;
 pub mod op;
+mod parallel;
 pub mod prospect;
 pub mod report;
 pub mod run;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::SharedStr;
+
 /// The largest key that S3 takes, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 1024;
 
@@ -12,7 +14,7 @@ pub const MAX_KEY_BYTES: usize = 1024;
 /// `a//b`, `a/../b`, `a b`, `a+b` and `a%2Fb` are five different keys. Keys order by their bytes, as S3 lists them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Key(Box<str>);
+pub struct Key(SharedStr);
 
 /// Why a text is no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,12 +53,12 @@ impl Key {
         if text.contains('\0') {
             return Err(KeyError::Nul { key: text });
         }
-        Ok(Self(text.into_boxed_str()))
+        Ok(Self(text.into()))
     }
 
     /// Takes a key that a store listed, whatever its length.
     pub fn from_listed(text: impl Into<String>) -> Self {
-        Self(text.into().into_boxed_str())
+        Self(text.into().into())
     }
 
     /// The key as text.

@@ -17,6 +17,7 @@ mod object;
 mod order;
 mod pattern;
 mod quantity;
+mod shared;
 mod staged;
 mod template;
 mod text;
@@ -34,6 +35,7 @@ pub use pattern::{
     Value,
 };
 pub use quantity::{ByteSize, QuantityError, Span};
+pub use shared::SharedStr;
 pub use staged::{Staged, StagedPart, StagedPlace};
 pub use template::{RenderContext, RenderError, Template, TemplateError};
 pub use text::{SyntaxError, did_you_mean};

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{AttemptId, FlowName, Key, RunId, TaskId};
+use crate::{AttemptId, FlowName, Key, RunId, SharedStr, TaskId};
 
 /// One version of an object, as far as a store can name it.
 ///
@@ -15,13 +15,13 @@ use crate::{AttemptId, FlowName, Key, RunId, TaskId};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectVersion {
     /// The entity tag.
-    pub etag: Box<str>,
+    pub etag: SharedStr,
 }
 
 impl ObjectVersion {
     /// Names a version by its etag.
     pub fn new(etag: impl Into<String>) -> Self {
-        Self { etag: etag.into().into_boxed_str() }
+        Self { etag: etag.into().into() }
     }
 }
 
@@ -39,7 +39,7 @@ pub struct InputVersion {
     /// The key.
     pub key: Key,
     /// Its etag.
-    pub etag: Box<str>,
+    pub etag: SharedStr,
     /// Its size in bytes.
     pub size: u64,
     /// When the store says that it was written.

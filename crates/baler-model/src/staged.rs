@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Key, Stamp};
+use crate::{Key, SharedStr, Stamp};
 
 /// One output that an attempt staged: everything that publishing and confirming it will need, by whoever does it.
 ///
@@ -52,7 +52,7 @@ pub struct StagedPart {
     /// Number from 1.
     pub number: u32,
     /// The part's etag, without quotes.
-    pub etag: Box<str>,
+    pub etag: SharedStr,
     /// Its size in bytes.
     pub size: u64,
 }

@@ -22,6 +22,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Planning makes and drops texts by the million, on several threads: measured, the allocator is a tenth of a run.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     exit::announce_panics();
     let cli = cli::Cli::parse();

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baler_model::ledger::{Account, ContentHash, Counts, Entry, Event, FORMAT_VERSION, GroupId, OutputClaim, Trigger};
-use baler_model::{Key, LogSeq, RunId};
+use baler_model::{Key, LogSeq, RunId, SharedStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +118,7 @@ impl RunState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnObject {
     /// Its etag when it was confirmed.
-    pub etag: Box<str>,
+    pub etag: SharedStr,
     /// The run that wrote it.
     pub run: RunId,
 }

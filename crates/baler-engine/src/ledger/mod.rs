@@ -19,7 +19,7 @@ use baler_store::{Clock, IdSource, ListRequest, PutOutcome, Store, StoreError};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-pub use files::{Claims, ConsumedSet, Marks, Plan, Seal};
+pub use files::{Claims, ConsumedSet, Marks, Plan, PlanClaims, Seal};
 pub use fold::{FoldError, LedgerState, OwnObject, RunState, RunStatus};
 pub use paths::PRIVATE_PREFIX;
 use paths::Paths;

@@ -48,9 +48,10 @@ pub(super) async fn tasks(flow: &Flow, state: &LedgerState, plan: &Plan, marks: 
     Ok(())
 }
 
-/// How many tasks run at once: directories keep the disk busy with two per core; on a store, requests are the limit.
+/// How many tasks run at once: enough that a directory's last tasks end together and not one after
+/// the other; on a store, requests are the limit.
 fn tasks_at_once(flow: &Flow) -> usize {
-    flow.env.limits.concurrency.clamp(1, 8)
+    flow.env.limits.concurrency.clamp(1, 16)
 }
 
 pub(super) fn tally_of(flow: &Flow, state: &LedgerState, plan: &Plan, marks: &Marks) -> Result<Tally, EngineError> {

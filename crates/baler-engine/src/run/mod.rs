@@ -285,6 +285,6 @@ async fn published(flow: &Flow, known: &RunState) -> Result<Vec<OutputReport>, E
     let baler_model::ledger::Event::Committed { objects, .. } = entry.event else { return Ok(Vec::new()) };
     Ok(objects
         .into_iter()
-        .map(|o| OutputReport { key: o.key, bytes: o.size, records: None, etag: o.etag.into() })
+        .map(|o| OutputReport { key: o.key, bytes: o.size, records: None, etag: o.etag.to_string() })
         .collect())
 }

@@ -1,15 +1,15 @@
 //! Opens a run: writes plan and claims, appends `Opened` (protocol section 3, step 5; INV-CLAIM-1, INV-RUN-1).
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 
+use baler_model::RunId;
 use baler_model::ledger::{Claim, ContentHash, Event, Trigger};
-use baler_model::{InputVersion, RunId};
 
 use crate::error::EngineError;
 use crate::flow::Flow;
 use crate::ledger::decide::{OpenRefusal, Overlap, Reach, may_open, outputs_overlap, reach};
-use crate::ledger::{Appended, LedgerState, RunState};
+use crate::ledger::{Appended, LedgerState, PlanClaims, RunState};
 use crate::op::combine::plan::Planned;
 
 /// What became of a plan.
@@ -31,8 +31,8 @@ pub async fn open(flow: &Flow, state: &mut LedgerState, planned: &Planned) -> Re
     let wrap = flow.ledger_error();
     let header = &planned.plan.header;
     let run = &header.run;
-    let (plan, claims) = flow.ledger.write_plan(&planned.plan, &planned.claims).await.map_err(&wrap)?;
-    let inputs: BTreeSet<&InputVersion> = planned.claims.claims.iter().map(|c| &c.input).collect();
+    let ours = planned.plan.claims();
+    let (plan, claims) = flow.ledger.write_plan(&planned.plan, &ours).await.map_err(&wrap)?;
     let mut rivals: BTreeMap<(RunId, Reach), Overlap> = BTreeMap::new();
     flow.ledger.refresh(state).await.map_err(&wrap)?;
     loop {
@@ -40,7 +40,7 @@ pub async fn open(flow: &Flow, state: &mut LedgerState, planned: &Planned) -> Re
         // What a rival holds cannot change without an entry behind `base_seq`, and then everything counts.
         for (rival, reach) in state.runs().iter().filter_map(|r| Some((r, reach(r, header.base_seq)?))) {
             if let Entry::Vacant(unknown) = rivals.entry((rival.run.clone(), reach)) {
-                unknown.insert(compare(flow, rival, reach, &inputs, planned).await?);
+                unknown.insert(compare(flow, rival, reach, planned, &ours).await?);
             }
         }
         let overlap = |rival: &RunState, reach: Reach| {
@@ -77,8 +77,8 @@ async fn compare(
     flow: &Flow,
     rival: &RunState,
     reach: Reach,
-    inputs: &BTreeSet<&InputVersion>,
     planned: &Planned,
+    ours: &PlanClaims<'_>,
 ) -> Result<Overlap, EngineError> {
     let wrap = flow.ledger_error();
     let outputs = match reach {
@@ -102,7 +102,7 @@ async fn compare(
         Reach::Held => claim.groups.iter().any(|group| !rival.released.contains(group)),
         Reach::Everything => true,
     };
-    let shared = theirs.claims.iter().find(|claim| counts(claim) && inputs.contains(&claim.input));
+    let shared = theirs.claims.iter().find(|claim| counts(claim) && ours.contains(&claim.input));
     Ok(match shared {
         Some(claim) => Overlap::Shares(format!("input `{}`", claim.input.key)),
         None => Overlap::Nothing,

@@ -127,7 +127,7 @@ async fn publish_one(flow: &Flow, plan: &Plan, output: SealedOutput, said: &Said
     } else {
         match (flow.target.confirm(&output.staged).await?, said.of(&output.staged), &precondition) {
             (Confirmation::Ours { version, .. }, _, Precondition::Absent) => {
-                return Ok(published(&output, version.etag.into()));
+                return Ok(published(&output, version.etag.to_string()));
             }
             // A publisher that died may have exchanged it for an object that was not to be replaced, before it looked:
             // publishing once more looks at what came out, and puts it back.
@@ -147,7 +147,7 @@ async fn publish_one(flow: &Flow, plan: &Plan, output: SealedOutput, said: &Said
     let outcome = flow.target.publish(&output.staged, &precondition).await?;
     let confirmed = flow.target.confirm(&output.staged).await?;
     Ok(match (confirmed, outcome) {
-        (Confirmation::Ours { version, .. }, _) => published(&output, version.etag.into()),
+        (Confirmation::Ours { version, .. }, _) => published(&output, version.etag.to_string()),
         (Confirmation::Corrupt { detail, .. }, _) => Line::Blocked(corrupt(&output, plan, &detail)),
         (Confirmation::Absent, PublishOutcome::Replaced { .. }) => Line::Blocked(foreign(&output, plan, "is gone")),
         (Confirmation::Foreign { .. }, PublishOutcome::Occupied) => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::GroupId;
 use super::{Account, ContentHash};
-use crate::{Key, LogSeq, RunId, WriteId};
+use crate::{Key, LogSeq, RunId, SharedStr, WriteId};
 
 /// One log entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +159,7 @@ pub struct Manifest {
     /// Its key in the queue.
     pub key: Key,
     /// Its etag.
-    pub etag: Box<str>,
+    pub etag: SharedStr,
     /// When it was written, by the store's clock.
     pub modified: Timestamp,
     /// Its version id on a versioned bucket.
@@ -218,7 +218,7 @@ pub struct CommittedObject {
     /// Its key.
     pub key: Key,
     /// Its etag when it was confirmed.
-    pub etag: Box<str>,
+    pub etag: SharedStr,
     /// Its size in bytes.
     pub size: u64,
     /// The group that it holds.

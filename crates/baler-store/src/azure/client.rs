@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use baler_model::Key;
+use baler_model::{Key, SharedStr};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -30,7 +30,7 @@ pub(crate) struct Client {
     pub(crate) address: Address,
     pub(crate) signer: Signer,
     /// Outputs that were confirmed, by etag and checksum.
-    pub(crate) proven: Mutex<HashSet<(Box<str>, u64)>>,
+    pub(crate) proven: Mutex<HashSet<(SharedStr, u64)>>,
 }
 
 impl Client {

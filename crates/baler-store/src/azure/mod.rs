@@ -111,7 +111,7 @@ impl AzureStore {
                 Some(key) if after.is_some_and(|after| key <= after) => {}
                 Some(key) => page.objects.push(InputVersion {
                     key: Key::from_listed(key),
-                    etag: blob.etag.into_boxed_str(),
+                    etag: blob.etag.into(),
                     size: blob.size,
                     modified: blob.modified,
                 }),

@@ -85,7 +85,7 @@ impl DirectoryAppender {
     fn check(&self, file: &OwnedFd, key: &Key, etag: &str) -> Result<FileVersion> {
         let stat = rustix::fs::fstat(file).map_err(|e| self.source.fail(e, "look at", key.as_str()))?;
         match Entry::of(&stat) {
-            Entry::File(version) if version.etag() == etag => Ok(version),
+            Entry::File(version) if version.has_etag(etag) => Ok(version),
             Entry::File(version) => Err(self.source.changed(key, etag, &version)),
             Entry::Other(_) | Entry::Absent => Err(self.source.not_found(key)),
         }

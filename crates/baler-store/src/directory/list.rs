@@ -24,6 +24,10 @@ use crate::{ListRequest, Meter, Page, Result, StoreError};
 
 /// Names whose files are looked at by one job.
 const SLICE: usize = 4096;
+/// Bytes of names to ask for where all of them are wanted.
+const MANY_NAMES: usize = 64 << 10;
+/// Bytes of names to ask for where mostly the first will do.
+const FEW_NAMES: usize = 2 << 10;
 /// Jobs that must be waiting before further threads are worth starting.
 const BACKLOG: usize = 4;
 /// Most threads of one listing.
@@ -67,7 +71,7 @@ impl Tree {
     fn holds_a_key(&self, prefix: &str, after: &str) -> Result<bool> {
         let Some(dir) = self.open_directory(prefix.strip_suffix('/').unwrap_or(prefix))? else { return Ok(false) };
         let (mut found, mut below) = (false, Vec::new());
-        self.each_name(&dir, prefix, "", |name| match name {
+        self.each_name(&dir, prefix, "", FEW_NAMES, |name| match name {
             Name::File(name) => {
                 found = is_behind(prefix, name, after);
                 if found { Walking::Enough } else { Walking::On }
@@ -99,7 +103,7 @@ impl Tree {
         let path = prefix.strip_suffix('/').unwrap_or(prefix);
         let Some(dir) = self.open_directory(path)? else { return Ok(None) };
         let (mut sorted, mut unreadable) = (Vec::new(), 0);
-        let there = self.each_name(&dir, prefix, name_prefix, |name| {
+        let there = self.each_name(&dir, prefix, name_prefix, MANY_NAMES, |name| {
             match name {
                 Name::File(name) if is_behind(prefix, name, after) => sorted.push(name.into()),
                 Name::File(_) => {}
@@ -120,15 +124,17 @@ impl Tree {
         Ok(Some(Names { dir: Arc::new(dir), sorted, unreadable }))
     }
 
-    /// Shows the names in an open directory that begin with `name_prefix`, unsorted, until it is enough.
+    /// Shows the names in an open directory that begin with `name_prefix`, unsorted, until it is enough; the kernel is
+    /// asked for `at_once` bytes of names at a time.
     fn each_name(
         &self,
         dir: &OwnedFd,
         prefix: &str,
         name_prefix: &str,
+        at_once: usize,
         mut show: impl FnMut(Name<'_>) -> Walking,
     ) -> Result<Walking> {
-        let mut buffer = Vec::with_capacity(64 << 10);
+        let mut buffer = Vec::with_capacity(at_once);
         let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = match entry {
@@ -180,7 +186,7 @@ impl Tree {
         let mut key = String::with_capacity(prefix.len() + name.len());
         key.push_str(prefix);
         key.push_str(name);
-        let (etag, modified) = (version.etag().into_boxed_str(), version.modified());
+        let (etag, modified) = (version.etag().into(), version.modified());
         Ok(Some(InputVersion { key: Key::from_listed(key), etag, size: version.size, modified }))
     }
 }

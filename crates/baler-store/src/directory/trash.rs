@@ -81,7 +81,7 @@ impl Tree {
         let fail = |e| self.fail(e, "delete", name);
         match self.entry(trash_dir, aside)? {
             Entry::Absent => Ok(Settled::Gone),
-            Entry::File(found) if found.etag() == planned => {
+            Entry::File(found) if found.has_etag(planned) => {
                 self.unlink(trash_dir, aside).map_err(fail)?;
                 Ok(Settled::Removed)
             }
@@ -139,7 +139,7 @@ impl Tree {
             return Ok(());
         };
         let Some(trash_dir) = self.open_directory(path)? else { return Ok(()) };
-        if matches!(self.entry(&trash_dir, aside)?, Entry::File(found) if found.etag() == etag) {
+        if matches!(self.entry(&trash_dir, aside)?, Entry::File(found) if found.has_etag(etag)) {
             self.unlink(&trash_dir, aside).map_err(|e| self.fail(e, "remove", aside))?;
             swept.removed += 1;
             return match self.open_directory(parent)? {

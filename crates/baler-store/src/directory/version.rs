@@ -1,6 +1,8 @@
 //! What a file is known by: inode, size and modification time (protocol.md, section 11; docs/adr/0003: not its device,
 //! whose number may be another one after the next boot).
 
+use std::fmt;
+
 use baler_model::ObjectVersion;
 use jiff::Timestamp;
 use rustix::fs::{FileType, Stat};
@@ -25,7 +27,18 @@ impl FileVersion {
 
     /// `{inode}-{size}-{modification time in nanoseconds}`, hexadecimal.
     pub(super) fn etag(&self) -> String {
-        format!("{:x}-{:x}-{:x}", self.inode, self.size, self.modified_ns)
+        let mut etag = String::with_capacity(48);
+        self.write_etag(&mut etag).expect("writing to memory cannot fail");
+        etag
+    }
+
+    fn write_etag(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let Self { inode, size, modified_ns } = self;
+        // The same digits: numbers of 128 bits take several times as long to write.
+        match u64::try_from(*modified_ns) {
+            Ok(modified_ns) => write!(out, "{inode:x}-{size:x}-{modified_ns:x}"),
+            Err(_) => write!(out, "{inode:x}-{size:x}-{modified_ns:x}"),
+        }
     }
 
     pub(super) fn object_version(&self) -> ObjectVersion {
@@ -33,7 +46,13 @@ impl FileVersion {
     }
 
     pub(super) fn is(&self, version: &ObjectVersion) -> bool {
-        *self.etag() == *version.etag
+        self.has_etag(&version.etag)
+    }
+
+    /// Whether this is the version of an etag. Allocates nothing: it is asked once for every file read.
+    pub(super) fn has_etag(&self, etag: &str) -> bool {
+        let mut rest = Rest(etag);
+        self.write_etag(&mut rest).is_ok() && rest.0.is_empty()
     }
 
     pub(super) fn same_inode(&self, other: &Self) -> bool {
@@ -44,6 +63,16 @@ impl FileVersion {
     pub(super) fn modified(&self) -> Timestamp {
         let clip = if self.modified_ns < 0 { Timestamp::MIN } else { Timestamp::MAX };
         Timestamp::from_nanosecond(self.modified_ns).unwrap_or(clip)
+    }
+}
+
+/// What is left of a text that is compared with what is written.
+struct Rest<'a>(&'a str);
+
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, written: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(written).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 
@@ -66,5 +95,23 @@ impl Entry {
 
     pub(super) fn is(self, version: &FileVersion) -> bool {
         matches!(self, Self::File(found) if found == *version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_is_compared_as_it_is_written() {
+        for modified_ns in [0, 1, 1_780_000_000_123_456_789, i128::from(u64::MAX) + 1, -1] {
+            let version = FileVersion { inode: 0x1f, size: 0xabc, modified_ns };
+            let etag = version.etag();
+            assert_eq!(etag, format!("1f-abc-{modified_ns:x}"));
+            assert!(version.has_etag(&etag));
+            for other in ["", "1f", "1f-abc-", &etag[..etag.len() - 1], &format!("{etag}0"), &format!("0{etag}")] {
+                assert!(!version.has_etag(other), "{other}");
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baler_model::Key;
+use baler_model::{Key, SharedStr};
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 use http::Method;
@@ -32,7 +32,7 @@ pub(crate) struct Client {
     pub(crate) line: Line,
     pub(crate) address: Address,
     /// Outputs that were confirmed, by generation and checksum.
-    pub(crate) proven: Mutex<HashSet<(Box<str>, u32)>>,
+    pub(crate) proven: Mutex<HashSet<(SharedStr, u32)>>,
 }
 
 impl Client {

@@ -212,7 +212,7 @@ fn delete_call<'a>(client: &Client, key: &'a Key, version: Option<&ObjectVersion
 
 #[cfg(test)]
 mod tests {
-    use baler_model::StagedPart;
+    use baler_model::{SharedStr, StagedPart};
 
     use super::super::config::{GcsOptions, GcsSecret};
     use super::super::stage::mark_of;
@@ -224,7 +224,7 @@ mod tests {
         Client::new(options, Arc::new(SystemClock), Arc::new(SystemIds)).unwrap()
     }
 
-    fn staged(etag: Box<str>) -> Staged {
+    fn staged(etag: SharedStr) -> Staged {
         Staged {
             key: Key::from_listed("out/ü x"),
             stamp: "f/r/0/a".parse().unwrap(),

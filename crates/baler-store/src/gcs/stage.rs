@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use baler_model::{Key, ObjectVersion, Staged, StagedPart, StagedPlace, Stamp};
+use baler_model::{Key, ObjectVersion, SharedStr, Staged, StagedPart, StagedPlace, Stamp};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::header::CONTENT_TYPE;
@@ -119,7 +119,7 @@ async fn remove_each(client: &Client, places: &[String]) -> Result<()> {
 }
 
 /// Version and checksum of a finished upload, as they are kept in a mark.
-pub(crate) fn mark_of(version: &ObjectVersion, crc32c: u32) -> Box<str> {
+pub(crate) fn mark_of(version: &ObjectVersion, crc32c: u32) -> SharedStr {
     format!("{version}/{crc32c:08x}").into()
 }
 

@@ -190,7 +190,7 @@ impl Store for S3Store {
                 Some("") => {}
                 Some(key) => page.objects.push(InputVersion {
                     key: Key::from_listed(key),
-                    etag: object.etag.into_boxed_str(),
+                    etag: object.etag.into(),
                     size: object.size,
                     modified: object.modified,
                 }),

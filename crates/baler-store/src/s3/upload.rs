@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use baler_model::{Key, Staged, StagedPart, StagedPlace, Stamp};
+use baler_model::{Key, SharedStr, Staged, StagedPart, StagedPlace, Stamp};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, ETAG, HeaderName};
@@ -58,7 +58,7 @@ impl Client {
 /// One part that is there.
 #[derive(Debug, Clone)]
 struct Part {
-    etag: Box<str>,
+    etag: SharedStr,
     size: u64,
     /// `None` for copied parts: their bytes were not seen.
     crc: Option<u64>,

@@ -23,7 +23,7 @@ use super::stitch;
 use crate::error::EngineError;
 use crate::flow::Flow;
 use crate::inputs::{self, Skip, Skips};
-use crate::ledger::{Claims, ConsumedSet, LedgerState, Plan};
+use crate::ledger::{ConsumedSet, LedgerState, Plan};
 use crate::report::FailureReport;
 
 /// What a flow would do now.
@@ -31,8 +31,6 @@ use crate::report::FailureReport;
 pub struct Planned {
     /// The plan; without tasks, nothing is to be done.
     pub plan: Plan,
-    /// What it claims.
-    pub claims: Claims,
     /// What started it.
     pub trigger: Trigger,
     /// Number of the trigger's earlier runs that ended early.
@@ -102,9 +100,9 @@ pub async fn plan(flow: &Flow, state: &LedgerState, request: Option<&ManifestReq
     listed.inputs.retain(|input| !again.contains(input));
     let matched = listed.inputs.len() as u64;
     let generation = state.generation(&trigger);
-    // One that was written again since is a new version, and counted already.
-    let keys: BTreeSet<&Key> = listed.inputs.iter().map(|input| &input.key).collect();
-    let earlier = earlier.iter().filter(|input| !keys.contains(&input.key)).count() as u64;
+    // One that was written again since is a new version, and counted already. A listing is sorted by keys.
+    let is_listed = |key: &Key| listed.inputs.binary_search_by(|input| input.key.cmp(key)).is_ok();
+    let earlier = earlier.iter().filter(|input| !is_listed(&input.key)).count() as u64;
     let run = run_id(flow, &trigger, generation);
     let mut planner = Planner {
         flow,
@@ -266,6 +264,9 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// Groups inputs by the names that `to` uses bare, orders them, and cuts groups into batches.
     fn batches(&mut self, inputs: Vec<InputVersion>) -> Vec<Batch> {
+        if self.template.group_names().next().is_none() {
+            return self.cut(inputs);
+        }
         let mut groups: HashMap<String, usize> = HashMap::new();
         let mut members: Vec<Vec<InputVersion>> = Vec::new();
         let mut identity = String::new();
@@ -286,13 +287,17 @@ impl Planner<'_> {
         members.into_iter().flat_map(|group| self.cut(group)).collect()
     }
 
-    /// Orders one group and closes a batch before the object that would exceed its bounds.
+    /// Orders one group, which comes in the order of its keys, and closes a batch before the object that would exceed its
+    /// bounds.
     fn cut(&mut self, mut group: Vec<InputVersion>) -> Vec<Batch> {
+        debug_assert!(group.is_sorted_by(|a, b| a.key <= b.key), "a listing is sorted by keys");
         let order = &self.flow.config.order;
         let pattern = self.pattern;
-        group.sort_by_cached_key(|input| {
-            pattern.try_match(input.key.as_str()).map(|captures| order.sort_key(&captures))
-        });
+        if order.names().next().is_some() {
+            group.sort_by_cached_key(|input| {
+                pattern.try_match(input.key.as_str()).map(|captures| order.sort_key(&captures))
+            });
+        }
         let most_objects = self.flow.config.batch.max_objects.unwrap_or(u64::MAX);
         let most_bytes = self.max_bytes.unwrap_or(u64::MAX).min(self.flow.target.info().parts.object);
         // A manifest asks for its output whatever the number of objects.
@@ -551,10 +556,6 @@ fn assemble(
     tasks: Vec<Task>,
     passed: Passed,
 ) -> Planned {
-    let claims = tasks
-        .iter()
-        .flat_map(|task| task.inputs.iter().map(|input| Claim { input: input.clone(), groups: vec![task.group] }));
-    let claims = Claims::new(claims.collect());
     let combine = options(flow);
     let outputs = tasks
         .iter()
@@ -576,7 +577,7 @@ fn assemble(
             Trigger::Request => None,
         },
         counts: Counts {
-            inputs: claims.claims.len() as u64,
+            inputs: tasks.iter().map(|task| task.inputs.len() as u64).sum(),
             bytes: tasks.iter().map(Task::bytes).sum(),
             groups: count,
             tasks: count,
@@ -584,7 +585,6 @@ fn assemble(
     };
     Planned {
         plan: Plan { header, tasks },
-        claims,
         trigger,
         generation,
         outputs,

@@ -77,21 +77,27 @@ pub(crate) fn by_bytes(head: &[u8]) -> Kindred {
 pub(crate) fn by_suffix(key: &Key) -> Kindred {
     let name = key.file_name();
     let Some((_, suffix)) = name.rsplit_once('.') else { return Kindred::Joins(Codec::Plain) };
-    match suffix.to_ascii_lowercase().as_str() {
-        "gz" | "gzip" => Kindred::Joins(Codec::Gzip),
-        "bz2" => Kindred::Joins(Codec::Bzip2),
-        "zst" | "zstd" => Kindred::Joins(Codec::Zstd),
-        "lz4" => Kindred::Joins(Codec::Lz4),
-        "sz" => Kindred::Joins(Codec::Snappy),
-        "parquet" => Kindred::DoesNotConcatenate("Parquet"),
-        "orc" => Kindred::DoesNotConcatenate("ORC"),
-        "avro" => Kindred::DoesNotConcatenate("Avro"),
-        "zip" => Kindred::DoesNotConcatenate("zip"),
-        "br" => Kindred::DoesNotConcatenate("brotli"),
-        "arrow" | "feather" => Kindred::DoesNotConcatenate("Arrow IPC"),
-        _ => Kindred::Joins(Codec::Plain),
-    }
+    let known = SUFFIXES.iter().find(|(known, _)| known.eq_ignore_ascii_case(suffix));
+    known.map_or(Kindred::Joins(Codec::Plain), |(_, kindred)| *kindred)
 }
+
+/// Suffixes that say something.
+const SUFFIXES: [(&str, Kindred); 14] = [
+    ("gz", Kindred::Joins(Codec::Gzip)),
+    ("gzip", Kindred::Joins(Codec::Gzip)),
+    ("bz2", Kindred::Joins(Codec::Bzip2)),
+    ("zst", Kindred::Joins(Codec::Zstd)),
+    ("zstd", Kindred::Joins(Codec::Zstd)),
+    ("lz4", Kindred::Joins(Codec::Lz4)),
+    ("sz", Kindred::Joins(Codec::Snappy)),
+    ("parquet", Kindred::DoesNotConcatenate("Parquet")),
+    ("orc", Kindred::DoesNotConcatenate("ORC")),
+    ("avro", Kindred::DoesNotConcatenate("Avro")),
+    ("zip", Kindred::DoesNotConcatenate("zip")),
+    ("br", Kindred::DoesNotConcatenate("brotli")),
+    ("arrow", Kindred::DoesNotConcatenate("Arrow IPC")),
+    ("feather", Kindred::DoesNotConcatenate("Arrow IPC")),
+];
 
 /// Holds the codec of a group's first object against each further one.
 #[derive(Debug, Default)]

@@ -43,19 +43,40 @@ fn zstd(text: &str) -> Vec<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn claims_that_lack_a_line_are_broken() {
-    let claims = Claims::new(vec![claim("raw/b"), claim("raw/a")]);
-    let keys: Vec<&str> = claims.claims.iter().map(|c| c.input.key.as_str()).collect();
-    assert_eq!(keys, ["raw/a", "raw/b"], "they are kept sorted");
-    let whole = claims.to_bytes(&run_id("r"));
+    let claims = [claim("raw/b"), claim("raw/a")];
+    let whole = plan_claims(&claims).to_bytes(&run_id("r"));
     let (ledger, state) = with_files(&World::new(), b"", &whole).await;
-    assert_eq!(ledger.read_claims(&state.runs()[0]).await.unwrap().claims.len(), 2);
+    let [b, a] = claims.clone();
+    assert_eq!(ledger.read_claims(&state.runs()[0]).await.unwrap().claims, [a, b], "they are kept sorted");
     for announced in [1, 3] {
-        let lines: String = claims.claims.iter().map(|c| serde_json::to_string(c).unwrap() + "\n").collect();
+        let lines: String = claims.iter().map(|c| serde_json::to_string(c).unwrap() + "\n").collect();
         let torn = zstd(&format!("{{\"version\":1,\"run\":\"r\",\"claims\":{announced}}}\n{lines}"));
         let (ledger, state) = with_files(&World::new(), b"", &torn).await;
         let refused = ledger.read_claims(&state.runs()[0]).await.unwrap_err();
         assert!(refused.to_string().contains(&format!("{announced} claims announced, 2 found")), "{refused}");
     }
+}
+
+/// Claims as a plan has them.
+fn plan_claims(claims: &[Claim]) -> PlanClaims<'_> {
+    PlanClaims::new(claims.iter().flat_map(|claim| claim.groups.iter().map(|group| (&claim.input, *group))))
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_of_many_frames_are_read_as_they_were_planned() {
+    // More than one frame of them, unsorted; each third input feeds two groups, and is claimed once.
+    let mut claims: Vec<Claim> = (0..20_000).map(|number| claim(&format!("raw/{number:06}"))).collect();
+    claims.iter_mut().step_by(3).for_each(|claim| claim.groups = vec![GroupId(0), GroupId(7)]);
+    claims.reverse();
+    let planned = plan_claims(&claims);
+    assert!(planned.contains(&claims[77].input));
+    let overwritten = InputVersion { etag: "other".into(), ..claims[77].input.clone() };
+    assert!(!planned.contains(&overwritten) && !planned.contains(&claim("raw/none").input));
+    let bytes = planned.to_bytes(&run_id("r"));
+    assert_eq!(bytes, planned.to_bytes(&run_id("r")), "named by content: the same claims are the same bytes");
+    let (ledger, state) = with_files(&World::new(), b"", &bytes).await;
+    claims.sort();
+    assert_eq!(ledger.read_claims(&state.runs()[0]).await.unwrap().claims, claims);
 }
 
 #[tokio::test(start_paused = true)]
@@ -316,7 +337,8 @@ async fn a_snapshot_changes_nothing_of_what_is_consumed() {
 
 /// Commits a run that claims these keys.
 async fn commits(world: &World, ledger: &Ledger, state: &mut LedgerState, run: &str, keys: &[&str]) {
-    let claims = Claims::new(keys.iter().map(|key| claim(key)).collect()).to_bytes(&run_id(run));
+    let claims: Vec<Claim> = keys.iter().map(|key| claim(key)).collect();
+    let claims = plan_claims(&claims).to_bytes(&run_id(run));
     world.put(&format!("_baler/daily/runs/{run}/claims-{}.jsonl.zst", ContentHash::of(&claims)), claims.clone()).await;
     let seal = ContentHash::of(b"seal");
     let sealed = Event::Sealed { run: run_id(run), account: Account::default(), seal, released: Vec::new() };

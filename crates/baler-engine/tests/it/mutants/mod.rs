@@ -9,7 +9,7 @@ use baler_engine::ledger::decide::{
     Assume, LostUpload, OpenRefusal, Overlap, RedoDecision, SealDecision, TakenBack, Tally, group_account, may_open,
     may_publish, may_redo, may_seal, outputs_overlap, tally, was_taken_back,
 };
-use baler_engine::ledger::{Appended, Claims, Ledger, LedgerError, LedgerState, Marks, Plan, RunState, RunStatus};
+use baler_engine::ledger::{Appended, Ledger, LedgerError, LedgerState, Marks, Plan, PlanClaims, RunState, RunStatus};
 use baler_engine::report::Status;
 use baler_engine::run::{DriveOptions, Withdraw, abort};
 use baler_engine::{EngineError, Env, Phase, Progress, engine};
@@ -17,7 +17,7 @@ use baler_model::ledger::{
     Account, Claim, ContentHash, Counts, Event, FORMAT_VERSION, FailedAttempt, Failure, GroupId, Heartbeat, Mark,
     Outcome, OutputClaim, SealedOutput, Trigger, Work,
 };
-use baler_model::{AttemptId, Kind, LogSeq, RunId, TaskId};
+use baler_model::{AttemptId, InputVersion, Kind, LogSeq, RunId, TaskId};
 use baler_store::{Clock, Store};
 use baler_testkit::fault::{Hook, Method, Verdict};
 use baler_testkit::fixtures;
@@ -100,12 +100,7 @@ async fn real_plan(world: &World) -> String {
 }
 
 fn claim(key: &str) -> Claim {
-    let input = baler_model::InputVersion {
-        key: fixtures::key(key),
-        etag: "e".into(),
-        size: 1,
-        modified: Timestamp::UNIX_EPOCH,
-    };
+    let input = InputVersion { key: fixtures::key(key), etag: "e".into(), size: 1, modified: Timestamp::UNIX_EPOCH };
     Claim { input, groups: vec![GroupId(0)] }
 }
 
