@@ -12,7 +12,7 @@ use baler_model::{InputVersion, Key, Staged};
 use baler_store::{
     ByteRange, Confirmation, CopySource, Crc64, OutputAttributes, Precondition, StagedWriter, StoreError,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
@@ -465,11 +465,12 @@ impl Join<'_> {
         let version = input.version();
         let source = &self.job.flow.source;
         let mut get = source.get(&input.key, (!whole).then_some(range), Some(&version)).await?;
-        let mut chunks = Vec::new();
+        // Copied, small as they are: a chunk that is kept would keep the connection's whole buffer, many times its size.
+        let mut bytes = Vec::with_capacity(usize::try_from(range.len()).unwrap_or(0));
         let mut length = 0;
         while let Some(chunk) = get.body.try_next().await? {
             length += chunk.len() as u64;
-            chunks.push(chunk);
+            bytes.extend_from_slice(&chunk);
         }
         if length != range.len() {
             return Err(StoreError::Changed {
@@ -481,14 +482,7 @@ impl Join<'_> {
             .into());
         }
         self.through.fetch_add(length, Ordering::Relaxed);
-        Ok(match chunks.len() {
-            1 => chunks.remove(0),
-            _ => {
-                let mut all = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
-                chunks.iter().for_each(|chunk| all.extend_from_slice(chunk));
-                all.freeze()
-            }
-        })
+        Ok(bytes.into())
     }
 
     /// The CRC that the output should have: combined from what was read and what the store says of copied sources.
