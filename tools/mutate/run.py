@@ -5,6 +5,8 @@
     tools/mutate/run.py WORK --again    after tests were added: build and trace, try again what no test has seen
     tools/mutate/run.py WORK --build    only build, to see whether it compiles
     tools/mutate/run.py WORK --show     what no test has seen
+    tools/mutate/run.py WORK --files run/seal.rs,join/parts.rs
+                                        faults in these files alone (ends of names); WORK keeps to them afterwards
 
 All faults are built into one copy of the workspace below WORK; `BALER_MUTANT` switches one on. See docs/mutation.md.
 """
@@ -32,7 +34,23 @@ WORK = Path(sys.argv[1]).resolve()
 COPY = WORK / "copy"
 LIST, DROPPED = WORK / "faults.tsv", WORK / "dropped.txt"
 TESTS, RESULTS, TRIED = WORK / "tests.json", WORK / "results.tsv", WORK / "tried.tsv"
+CHOSEN = WORK / "files.txt"
 TARGET = os.environ.get("CARGO_TARGET_DIR", str(WORK / "target"))
+
+
+def choose():
+    """The files that get faults: those asked for now, or when WORK was first used, else all."""
+    if "--files" in sys.argv:
+        ends = sys.argv[sys.argv.index("--files") + 1].split(",")
+        unknown = [end for end in ends if not any(name.endswith(end) for name in FILES)]
+        if unknown:
+            sys.exit(f"no file that gets faults ends with {', '.join(unknown)}; see FILES")
+        chosen = [name for name in FILES if any(name.endswith(end) for end in ends)]
+        # Faults are numbered over all files together: with other files the numbers would mean others.
+        if LIST.exists() and (CHOSEN.read_text().split() if CHOSEN.exists() else FILES) != chosen:
+            sys.exit(f"{WORK} was begun with other files; use a fresh directory")
+        CHOSEN.write_text("\n".join(chosen) + "\n")
+    return CHOSEN.read_text().split() if CHOSEN.exists() else FILES
 
 
 def say(*words):
@@ -276,7 +294,9 @@ def show():
 
 
 def main():
+    global FILES
     WORK.mkdir(parents=True, exist_ok=True)
+    FILES = choose()
     if "--show" in sys.argv:
         return show()
     again = "--again" in sys.argv
