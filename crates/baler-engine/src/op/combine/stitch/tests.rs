@@ -249,6 +249,29 @@ fn regression_a_split_borrow_costs_one_request_more_not_two() {
     assert_optimal(&pieces, &limits(4, 12, 8));
 }
 
+/// Each was found by a small fault in the programme under which a dearer plan won, or none that keeps the limits.
+#[test]
+fn regression_small_joins_that_told_faults_of_the_programme() {
+    let l = Piece::local;
+    let c = Piece::copyable;
+    let cases: [(Limits, &[Piece]); 6] = [
+        // A gap of exactly the least part is a run by itself.
+        (limits(5, 16, 12), &[l(3), c(7), c(1), c(5), l(5), c(1)]),
+        // The parts of a gap are paid for, between copied objects and at the end.
+        (limits(2, 6, 5), &[c(2), c(1), c(2), l(2), c(1)]),
+        (limits(11, 40, 39), &[c(13), l(1), c(13), l(1)]),
+        // An object above the greatest part is copied in fewer parts by what it gives.
+        (limits(11, 33, 33), &[c(19), c(3), c(43), l(2), c(10)]),
+        // Whoever has exactly what is lacking gives all of it.
+        (limits(10, 37, 32), &[c(13), l(7), c(16), l(3), c(17), c(4), c(13), c(1)]),
+        // To read an object whole may be cheaper than what it could give.
+        (limits(10, 30, 20), &[c(12), l(5), c(11), l(9), c(30)]),
+    ];
+    for (bounds, pieces) in cases {
+        assert_optimal(pieces, &bounds);
+    }
+}
+
 /// Objects and local bytes by turns.
 fn between_objects(sizes: &[u64]) -> Vec<Piece> {
     let kind = |(place, &size)| if place % 2 == 0 { Piece::copyable(size) } else { Piece::local(size) };
