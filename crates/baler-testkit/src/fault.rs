@@ -18,6 +18,7 @@ use baler_store::{
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use crate::clock::SplitMix;
@@ -109,6 +110,9 @@ pub enum Verdict {
     /// It happens, its reply is lost, and the client sends it again: the hook is asked once more. A call that cannot be
     /// sent twice (a writer's end) happens once.
     Repeat,
+    /// It happens, and the body of a read ends a byte early without an error; for other methods the same as
+    /// [`Self::Proceed`].
+    EndEarly,
 }
 
 /// Called before each operation; it may wait, so that a simulation can order what happens.
@@ -200,7 +204,20 @@ impl FaultStore {
 
 impl Control {
     /// Runs a call that can be sent any number of times.
-    async fn run<T, F>(&self, method: Method, key: &str, mut call: impl FnMut() -> F + Send) -> Result<T>
+    async fn run<T, F>(&self, method: Method, key: &str, call: impl FnMut() -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        Ok(self.run_under(method, key, call).await?.0)
+    }
+
+    /// The same, with the verdict under which it happened.
+    async fn run_under<T, F>(
+        &self,
+        method: Method,
+        key: &str,
+        mut call: impl FnMut() -> F + Send,
+    ) -> Result<(T, Verdict)>
     where
         F: Future<Output = Result<T>> + Send,
     {
@@ -208,7 +225,7 @@ impl Control {
             match self.ask(method, key).await {
                 Verdict::Retry => {}
                 Verdict::Repeat => drop(call().await),
-                verdict => return self.carry_out(verdict, method, key, call()).await,
+                verdict => return Ok((self.carry_out(verdict, method, key, call()).await?, verdict)),
             }
         }
     }
@@ -248,7 +265,7 @@ impl Control {
             detail: format!("a fault was asked for {when} the effect"),
         };
         match verdict {
-            Verdict::Proceed | Verdict::Retry | Verdict::Repeat => call.await,
+            Verdict::Proceed | Verdict::Retry | Verdict::Repeat | Verdict::EndEarly => call.await,
             Verdict::FailBefore => Err(failed("before")),
             Verdict::FailAfter => call.await.and_then(|_| Err(failed("after"))),
             Verdict::NoRoom => Err(StoreError::NoRoom {
@@ -311,7 +328,20 @@ impl Store for FaultStore {
     }
 
     async fn get(&self, key: &Key, range: Option<ByteRange>, version: Option<&ObjectVersion>) -> Result<Get> {
-        self.control.run(Method::Get, key.as_str(), || self.inner.get(key, range, version)).await
+        let call = || self.inner.get(key, range, version);
+        let (mut get, verdict) = self.control.run_under(Method::Get, key.as_str(), call).await?;
+        if verdict == Verdict::EndEarly {
+            let mut left = get.range.len().saturating_sub(1);
+            get.body = get
+                .body
+                .map_ok(move |chunk| {
+                    let taken = left.min(chunk.len() as u64);
+                    left -= taken;
+                    chunk.slice(..taken as usize)
+                })
+                .boxed();
+        }
+        Ok(get)
     }
 
     async fn put_if_absent(&self, key: &Key, body: Bytes, write_id: &WriteId) -> Result<PutOutcome> {

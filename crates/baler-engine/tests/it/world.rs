@@ -116,8 +116,12 @@ impl World {
     }
 
     pub(crate) fn with_parts(parts: PartLimits) -> Self {
+        Self::over(MemoryOptions { parts, ..MemoryOptions::default() })
+    }
+
+    /// Two stores like this, of which `other` cannot copy from any.
+    pub(crate) fn over(options: MemoryOptions) -> Self {
         let clock = Arc::new(PausedClock::start());
-        let options = MemoryOptions { parts, ..MemoryOptions::default() };
         let lake = MemoryStore::new("lake", options.clone(), clock.clone(), Arc::new(SeededIds::new(1)));
         let other = lake.sibling("other", MemoryOptions { copy_domain: None, ..options });
         Self { clock, lake, other, seed: std::sync::atomic::AtomicU64::new(100) }

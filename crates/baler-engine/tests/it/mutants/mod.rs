@@ -31,6 +31,7 @@ use crate::review::{
 use crate::world::{Process, World};
 
 mod decisions;
+mod joining;
 mod ledger;
 mod operators;
 mod publishing;

@@ -361,7 +361,8 @@ impl World {
             | Verdict::NoRoom
             | Verdict::Denied
             | Verdict::Retry
-            | Verdict::Repeat => {}
+            | Verdict::Repeat
+            | Verdict::EndEarly => {}
         }
         Ok(())
     }
