@@ -228,7 +228,8 @@ async fn copy(
         return writer.finish(crc).await;
     }
     let mut get = from.get(&input.key, None, Some(&version)).await?;
-    let part = flow.env.limits.read_part();
+    // An upload may have so many parts: 10,000 of the usual size are 80 GB, and a larger object needs larger ones.
+    let part = flow.env.limits.read_part().max(input.size.div_ceil(u64::from(to.info().parts.count)));
     let (mut crc, mut number, mut body, mut held) = (Crc64::new(), 1, Vec::new(), 0);
     while let Some(chunk) = get.body.try_next().await? {
         crc.update(&chunk);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use baler_engine::report::RunReport;
-use baler_store::{DirectoryOptions, DirectoryStore, MemoryOptions, MemoryStore, SystemClock, SystemDisk};
+use baler_store::{DirectoryOptions, DirectoryStore, MemoryOptions, MemoryStore, PartLimits, SystemClock, SystemDisk};
 use baler_testkit::SeededIds;
 use baler_testkit::fault::proceed;
 
@@ -326,4 +326,20 @@ async fn objects_are_archived_across_stores_that_cannot_copy_from_each_other_and
         assert_eq!(written.load(Ordering::SeqCst), 2, "{from} to {to}");
         assert_eq!(read.load(Ordering::SeqCst), 0, "{from} to {to}: the checksum told that the copy is the source");
     }
+}
+
+/// A large object has more bytes than parts of the usual size hold.
+#[tokio::test(start_paused = true)]
+async fn an_object_of_more_parts_than_an_upload_may_have_is_archived_in_larger_ones() {
+    let parts = PartLimits { min: 1, max: 64 << 20, count: 2, object: 1 << 30 };
+    let world = World::over(MemoryOptions { parts, ..MemoryOptions::default() });
+    let mut body = vec![b'x'; 20 << 20];
+    body.push(b'\n');
+    world.put("raw/a/1.jsonl", body.clone()).await;
+    world.put("raw/a/2.jsonl", "y\n").await;
+    let config = format!("{FLOW}sources = {{ after_commit = \"archive\", archive_to = \"other:old/\" }}\n");
+    let report = world.process(&config, None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    let archived = world.other.peek(&format!("old/{}/raw/a/1.jsonl", report.run.unwrap()));
+    assert!(archived.is_some_and(|archived| archived == body));
 }
