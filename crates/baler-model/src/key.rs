@@ -57,8 +57,8 @@ impl Key {
     }
 
     /// Takes a key that a store listed, whatever its length.
-    pub fn from_listed(text: impl Into<String>) -> Self {
-        Self(text.into().into())
+    pub fn from_listed(text: impl Into<SharedStr>) -> Self {
+        Self(text.into())
     }
 
     /// The key as text.

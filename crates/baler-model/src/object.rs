@@ -20,8 +20,8 @@ pub struct ObjectVersion {
 
 impl ObjectVersion {
     /// Names a version by its etag.
-    pub fn new(etag: impl Into<String>) -> Self {
-        Self { etag: etag.into().into() }
+    pub fn new(etag: impl Into<SharedStr>) -> Self {
+        Self { etag: etag.into() }
     }
 }
 

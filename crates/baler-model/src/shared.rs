@@ -30,6 +30,12 @@ impl From<&str> for SharedStr {
     }
 }
 
+impl From<&String> for SharedStr {
+    fn from(text: &String) -> Self {
+        Self(text.as_str().into())
+    }
+}
+
 impl fmt::Display for SharedStr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self)

@@ -169,7 +169,6 @@ impl<'a> PlanClaims<'a> {
     pub fn new(claims: impl IntoIterator<Item = (&'a InputVersion, GroupId)>) -> Self {
         let mut sorted: Vec<_> = claims.into_iter().collect();
         sorted.sort();
-        sorted.dedup();
         Self { sorted }
     }
 
@@ -203,8 +202,9 @@ struct ClaimLine<'a> {
 }
 
 impl<'a> ClaimLine<'a> {
-    fn new(input: &'a InputVersion, groups: Vec<GroupId>) -> Self {
+    fn new(input: &'a InputVersion, mut groups: Vec<GroupId>) -> Self {
         let InputVersion { key, etag, size, modified } = input;
+        groups.dedup();
         Self { key, etag, size: *size, modified: *modified, groups }
     }
 }

@@ -53,9 +53,10 @@ impl Tree {
 
     fn list_folded(&self, top: &str, names: Names, after: &str) -> Result<Page> {
         let mut page = Page { unreadable: names.unreadable, ..Page::default() };
+        let mut key = top.to_owned();
         for name in &names.sorted {
             match name.strip_suffix('/') {
-                None => page.objects.extend(self.look_at(&names.dir, top, name)?),
+                None => page.objects.extend(self.look_at(&names.dir, top, name, &mut key)?),
                 Some(_) => {
                     let prefix = format!("{top}{name}");
                     if self.holds_a_key(&prefix, after)? {
@@ -176,18 +177,18 @@ impl Tree {
         }
     }
 
-    fn look_at(&self, dir: &OwnedFd, prefix: &str, name: &str) -> Result<Option<InputVersion>> {
+    /// Looks at one file. `key` begins with `prefix`; what stands behind that is the name looked at before.
+    fn look_at(&self, dir: &OwnedFd, prefix: &str, name: &str, key: &mut String) -> Result<Option<InputVersion>> {
         let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(e) if is_nothing(e) => return Ok(None),
             Err(e) => return Err(self.fail(e, "look at", &format!("{prefix}{name}"))),
         };
         let Entry::File(version) = Entry::of(&stat) else { return Ok(None) };
-        let mut key = String::with_capacity(prefix.len() + name.len());
-        key.push_str(prefix);
+        key.truncate(prefix.len());
         key.push_str(name);
-        let (etag, modified) = (version.etag().into(), version.modified());
-        Ok(Some(InputVersion { key: Key::from_listed(key), etag, size: version.size, modified }))
+        let (key, etag, modified) = (Key::from_listed(key.as_str()), version.etag(), version.modified());
+        Ok(Some(InputVersion { key, etag, size: version.size, modified }))
     }
 }
 
@@ -323,8 +324,9 @@ impl Walk<'_> {
 
     fn look_at_all(&self, dir: &OwnedFd, prefix: &str, names: &[Box<str>]) -> Result<Vec<InputVersion>> {
         let mut files = Vec::with_capacity(names.len());
+        let mut key = prefix.to_owned();
         for name in names {
-            files.extend(self.tree.look_at(dir, prefix, name)?);
+            files.extend(self.tree.look_at(dir, prefix, name, &mut key)?);
         }
         Ok(files)
     }

@@ -387,7 +387,7 @@ impl Tree {
 
     pub(super) fn changed(&self, key: &baler_model::Key, planned: &str, found: &FileVersion) -> StoreError {
         let (store, found) = (self.info.name.clone(), found.etag());
-        StoreError::Changed { store, key: key.clone(), planned: planned.into(), found }
+        StoreError::Changed { store, key: key.clone(), planned: planned.into(), found: found.to_string() }
     }
 
     pub(super) fn not_found(&self, key: &baler_model::Key) -> StoreError {

@@ -1,9 +1,7 @@
 //! What a file is known by: inode, size and modification time (protocol.md, section 11; docs/adr/0003: not its device,
 //! whose number may be another one after the next boot).
 
-use std::fmt;
-
-use baler_model::ObjectVersion;
+use baler_model::{ObjectVersion, SharedStr};
 use jiff::Timestamp;
 use rustix::fs::{FileType, Stat};
 
@@ -26,19 +24,20 @@ impl FileVersion {
     }
 
     /// `{inode}-{size}-{modification time in nanoseconds}`, hexadecimal.
-    pub(super) fn etag(&self) -> String {
-        let mut etag = String::with_capacity(48);
-        self.write_etag(&mut etag).expect("writing to memory cannot fail");
-        etag
+    pub(super) fn etag(&self) -> SharedStr {
+        self.text().as_str().into()
     }
 
-    fn write_etag(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        let Self { inode, size, modified_ns } = self;
-        // The same digits: numbers of 128 bits take several times as long to write.
-        match u64::try_from(*modified_ns) {
-            Ok(modified_ns) => write!(out, "{inode:x}-{size:x}-{modified_ns:x}"),
-            Err(_) => write!(out, "{inode:x}-{size:x}-{modified_ns:x}"),
-        }
+    /// The etag without an allocation: it is written once for every file listed and once for every file read.
+    fn text(&self) -> Etag {
+        let mut text = Etag { bytes: [0; MOST_ETAG], len: 0 };
+        text.hexadecimal(self.inode.into());
+        text.push(b'-');
+        text.hexadecimal(self.size.into());
+        text.push(b'-');
+        // A time before 1970 is written as the two's complement.
+        text.hexadecimal(self.modified_ns as u128);
+        text
     }
 
     pub(super) fn object_version(&self) -> ObjectVersion {
@@ -49,10 +48,9 @@ impl FileVersion {
         self.has_etag(&version.etag)
     }
 
-    /// Whether this is the version of an etag. Allocates nothing: it is asked once for every file read.
+    /// Whether this is the version of an etag.
     pub(super) fn has_etag(&self, etag: &str) -> bool {
-        let mut rest = Rest(etag);
-        self.write_etag(&mut rest).is_ok() && rest.0.is_empty()
+        self.text().as_str() == etag
     }
 
     pub(super) fn same_inode(&self, other: &Self) -> bool {
@@ -66,15 +64,35 @@ impl FileVersion {
     }
 }
 
-/// What is left of a text that is compared with what is written.
-struct Rest<'a>(&'a str);
+/// Digits of two numbers of 64 bits and one of 128, and what stands between them.
+const MOST_ETAG: usize = 16 + 1 + 16 + 1 + 32;
 
-impl fmt::Write for Rest<'_> {
-    fn write_str(&mut self, written: &str) -> fmt::Result {
-        self.0 = self.0.strip_prefix(written).ok_or(fmt::Error)?;
-        Ok(())
+/// An etag as it is written.
+struct Etag {
+    bytes: [u8; MOST_ETAG],
+    len: usize,
+}
+
+impl Etag {
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn hexadecimal(&mut self, number: u128) {
+        let digits = (128 - number.leading_zeros()).div_ceil(4).max(1);
+        match u64::try_from(number) {
+            Ok(number) => (0..digits).rev().for_each(|digit| self.push(HEX[(number >> (4 * digit)) as usize & 15])),
+            Err(_) => (0..digits).rev().for_each(|digit| self.push(HEX[(number >> (4 * digit)) as usize & 15])),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).expect("hexadecimal digits are ASCII")
     }
 }
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// What is at a name: a regular file, something else, or nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,10 +122,12 @@ mod tests {
 
     #[test]
     fn an_etag_is_compared_as_it_is_written() {
-        for modified_ns in [0, 1, 1_780_000_000_123_456_789, i128::from(u64::MAX) + 1, -1] {
+        let most = FileVersion { inode: u64::MAX, size: u64::MAX, modified_ns: i128::MIN };
+        assert_eq!(*most.etag(), format!("{0:x}-{0:x}-{1:x}", u64::MAX, i128::MIN));
+        for modified_ns in [0, 1, 15, 16, 255, 1_780_000_000_123_456_789, i128::from(u64::MAX) + 1, -1] {
             let version = FileVersion { inode: 0x1f, size: 0xabc, modified_ns };
             let etag = version.etag();
-            assert_eq!(etag, format!("1f-abc-{modified_ns:x}"));
+            assert_eq!(*etag, format!("1f-abc-{modified_ns:x}"));
             assert!(version.has_etag(&etag));
             for other in ["", "1f", "1f-abc-", &etag[..etag.len() - 1], &format!("{etag}0"), &format!("0{etag}")] {
                 assert!(!version.has_etag(other), "{other}");

@@ -75,8 +75,8 @@ pub(crate) fn by_bytes(head: &[u8]) -> Kindred {
 
 /// What the suffix of a key says; any letter case.
 pub(crate) fn by_suffix(key: &Key) -> Kindred {
-    let name = key.file_name();
-    let Some((_, suffix)) = name.rsplit_once('.') else { return Kindred::Joins(Codec::Plain) };
+    // Behind the last dot of the key there may be a `/`: that is no suffix that is known.
+    let Some((_, suffix)) = key.as_str().rsplit_once('.') else { return Kindred::Joins(Codec::Plain) };
     let known = SUFFIXES.iter().find(|(known, _)| known.eq_ignore_ascii_case(suffix));
     known.map_or(Kindred::Joins(Codec::Plain), |(_, kindred)| *kindred)
 }

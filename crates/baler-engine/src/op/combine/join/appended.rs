@@ -13,6 +13,9 @@ use crate::error::TaskError;
 /// How far into an input its first line may reach.
 const LONGEST_HEADER: usize = 1 << 20;
 
+/// Inputs after which is asked whether the user stopped the run: asking takes a lock.
+const CANCEL_EVERY: usize = 16;
+
 pub(super) async fn join(job: Job<'_>, appender: Box<dyn Appender>) -> Result<Joined, TaskError> {
     let inputs = job.task.inputs.clone();
     let options = job.header.combine.clone();
@@ -29,7 +32,7 @@ pub(super) async fn join(job: Job<'_>, appender: Box<dyn Appender>) -> Result<Jo
         let last = inputs.len() - 1;
         let (mut objects, mut bytes) = (0, 0);
         for (i, input) in inputs.iter().enumerate() {
-            if cancelled.load(Ordering::Relaxed) || cancel.is_cancelled() {
+            if cancelled.load(Ordering::Relaxed) || (i % CANCEL_EVERY == 0 && cancel.is_cancelled()) {
                 return Err(StoreError::Cancelled { store }.into());
             }
             let mut skip = 0;
