@@ -1,0 +1,373 @@
+//! Decoding: bytes to record batches, with everything that was not taken set aside by name.
+//!
+//! - INV-ROW-1: a record is typed as a whole before any of its values goes into a batch: a bad record leaves no half row.
+//! - INV-ROW-2: every record that was seen is either a row of a batch or a [`Rejected`], in the same or a later
+//!   [`Decoded`].
+//! - INV-ROW-3: where the bytes end in damage, every record that stands wholly before it is handed out before the error;
+//!   a record that the damage cuts is never taken, even where its beginning reads as a record.
+//!
+//! Memory is bounded by one batch ([`DecodeOptions::batch_bytes`]) and one record ([`DecodeOptions::record_bytes`]) for
+//! text, by one row group's page set for Parquet and one message for Arrow.
+
+mod cell;
+mod csv;
+mod elements;
+mod feed;
+mod fit;
+mod instant;
+mod ipc;
+mod json;
+mod lines;
+mod parquet;
+mod scalar;
+mod source;
+mod text;
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use baler_model::Kind;
+
+use crate::codec::CodecError;
+use crate::format::Format;
+use crate::schema::{ForeignType, Schema, TimeUnit};
+
+pub(crate) use cell::Reading;
+pub(crate) use csv::split_fields;
+pub(crate) use feed::{Body, Cut, Feed};
+pub(crate) use json::{Object, nested};
+pub(crate) use scalar::{NumberText, bool as bool_text, number_text};
+pub use source::{Ranges, Source};
+pub(crate) use text::{Cutter, header_names};
+
+/// How records are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Rows of a batch; default 8,192.
+    pub batch_rows: usize,
+    /// A batch of text records closes behind so many bytes of them; default 16 MiB.
+    pub batch_bytes: usize,
+    /// The longest record of text that is read; longer ones are rejected. Default 16 MiB, at most 512 MiB.
+    pub record_bytes: usize,
+    /// The largest message or buffer of Arrow IPC that is taken; default 1 GiB.
+    pub message_bytes: u64,
+    /// So much of a rejected record is kept; default 1 KiB.
+    pub raw_bytes: usize,
+    /// What numbers in timestamp columns count, since 1970; default seconds.
+    pub epoch: TimeUnit,
+    /// What a text column takes besides text in JSON; default nothing.
+    pub text_from: TextFrom,
+    /// Unquoted CSV fields that stand for null; default the empty one.
+    pub null_literals: Vec<String>,
+    /// What floats may be; default finite.
+    pub floats: Floats,
+    /// Blanks around unquoted CSV fields; default kept.
+    pub blanks: Blanks,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self {
+            batch_rows: 8_192,
+            batch_bytes: 16 << 20,
+            record_bytes: 16 << 20,
+            message_bytes: 1 << 30,
+            raw_bytes: 1 << 10,
+            epoch: TimeUnit::Second,
+            text_from: TextFrom::Text,
+            null_literals: vec![String::new()],
+            floats: Floats::Finite,
+            blanks: Blanks::Keep,
+        }
+    }
+}
+
+/// What a text column takes in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TextFrom {
+    /// Strings only.
+    #[default]
+    Text,
+    /// Anything, as it is written; for schemas that were inferred or widened.
+    Anything,
+}
+
+/// What floats may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Floats {
+    /// Finite numbers only.
+    #[default]
+    Finite,
+    /// In CSV also `nan`, `inf` and `infinity` in any letter case, with a sign.
+    Any,
+}
+
+/// What happens to blanks around unquoted CSV fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Blanks {
+    /// They belong to the value.
+    #[default]
+    Keep,
+    /// They are taken off.
+    Trim,
+}
+
+/// What one step of a decoder yields.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// The rows, of the schema that was asked for; may have none.
+    pub batch: RecordBatch,
+    /// Where each row stood.
+    pub positions: Positions,
+    /// The records that were not taken, in their order.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Where the rows of a batch stood in the object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Positions {
+    /// In text: of each row the line, from 1, and the byte offset, both in the decompressed bytes.
+    Lines {
+        /// Line numbers.
+        lines: Vec<u64>,
+        /// Byte offsets.
+        offsets: Vec<u64>,
+    },
+    /// In Parquet and Arrow: of each row its number in the object, from 1.
+    Rows(Vec<u64>),
+}
+
+/// Where a record stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// In text.
+    Line {
+        /// The line on which the record begins, from 1.
+        line: u64,
+        /// Its first byte in the decompressed object.
+        offset: u64,
+    },
+    /// The number of the row in the object, from 1.
+    Row(u64),
+}
+
+impl Positions {
+    /// Returns the position of a row of the batch; nothing behind its end.
+    pub fn at(&self, row: usize) -> Option<Position> {
+        match self {
+            Self::Lines { lines, offsets } => {
+                Some(Position::Line { line: *lines.get(row)?, offset: *offsets.get(row)? })
+            }
+            Self::Rows(rows) => rows.get(row).copied().map(Position::Row),
+        }
+    }
+}
+
+/// A record that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Where it stood.
+    pub position: Position,
+    /// Why it was not taken.
+    pub reason: Reason,
+    /// Its first bytes, as they stood there; empty for rows of Parquet and Arrow.
+    pub raw: Vec<u8>,
+}
+
+/// Why a record was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// It is not UTF-8.
+    #[error("not UTF-8 at byte {at} of the record")]
+    NotUtf8 {
+        /// The first byte that is not, from 0.
+        at: usize,
+    },
+    /// It is not JSON.
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// It is JSON, but not an object.
+    #[error("not a JSON object")]
+    NotAnObject,
+    /// A key stands twice in one object.
+    #[error("the key `{0}` stands twice")]
+    DuplicateKey(String),
+    /// It is longer than a record may be.
+    #[error("longer than {0} bytes")]
+    TooLong(usize),
+    /// It has not as many fields as the header or the schema.
+    #[error("{found} fields instead of {wanted}")]
+    FieldCount {
+        /// Fields of the record.
+        found: usize,
+        /// Fields of the header or the schema.
+        wanted: usize,
+    },
+    /// Its quotes are wrong.
+    #[error("{0}")]
+    Quotes(&'static str),
+    /// A value does not fit its column.
+    #[error("column `{column}`: {what}")]
+    Value {
+        /// The column.
+        column: String,
+        /// What is wrong with the value.
+        what: String,
+    },
+    /// The bytes end in damage within it.
+    #[error("cut off where the bytes are damaged")]
+    CutOff,
+}
+
+/// Why decoding ended before the end.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DecodeError {
+    /// The compressed bytes are damaged.
+    #[error("the compressed bytes cannot be read")]
+    Codec(#[source] CodecError),
+    /// The source could not be read.
+    #[error("the source cannot be read")]
+    Read(#[source] Arc<io::Error>),
+    /// The bytes contradict the format, so that no further record can be found.
+    #[error("not {format}: {what}")]
+    Format {
+        /// The format's name.
+        format: &'static str,
+        /// What is wrong, and where.
+        what: String,
+    },
+    /// The header lacks a name, or has one twice.
+    #[error("the header cannot be used: {0}")]
+    Header(String),
+    /// A column of the object has a type whose values the schema's column does not hold.
+    #[error("column `{column}` is {declared}, the object has {found}")]
+    Column {
+        /// The column.
+        column: String,
+        /// The schema's type.
+        declared: String,
+        /// The object's type.
+        found: String,
+    },
+    /// A column of the object has a type that cannot be taken.
+    #[error(transparent)]
+    Foreign(#[from] ForeignType),
+    /// The options, the schema or the kind of source cannot be used.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl DecodeError {
+    /// Says what to do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Codec(_) | Self::Format { .. } | Self::Header(_) | Self::Column { .. } | Self::Foreign(_) => {
+                Kind::Data
+            }
+            Self::Read(_) => Kind::Transient,
+            Self::Usage(_) => Kind::Invalid,
+        }
+    }
+
+    pub(crate) fn of_io(error: io::Error) -> Self {
+        match CodecError::of(&error) {
+            Some(fault) => Self::Codec(fault.clone()),
+            None => Self::Read(Arc::new(error)),
+        }
+    }
+}
+
+/// Reads records, a batch at a time.
+pub struct Decoder {
+    inner: Inner,
+    unknown: Unknown,
+    /// The error that ended everything; it is given again and again.
+    ended: Option<DecodeError>,
+}
+
+enum Inner {
+    Text(Box<text::TextDecoder>),
+    Parquet(Box<parquet::ParquetDecoder>),
+    Ipc(Box<ipc::IpcDecoder>),
+}
+
+/// Names of columns that records have and the schema lacks; the first thousand of them.
+#[derive(Debug, Default)]
+pub(crate) struct Unknown {
+    names: BTreeSet<String>,
+}
+
+impl Unknown {
+    pub(crate) fn note(&mut self, name: &str) {
+        if self.names.len() < 1_000 && !self.names.contains(name) {
+            self.names.insert(name.to_owned());
+        }
+    }
+}
+
+impl Decoder {
+    /// Opens an object whose bytes are decompressed already (see [`crate::codec::reader`]).
+    ///
+    /// Text, and Arrow IPC, are read from any source; Parquet from [`Source::Ranges`] only. Columns of the object that the
+    /// schema lacks are left out and told by [`Decoder::unknown`]; columns that the object lacks are null.
+    /// Errors: options that cannot be used; for Parquet and Arrow everything that the object's own schema shows.
+    pub fn new(format: &Format, schema: &Schema, options: &DecodeOptions, source: Source) -> Result<Self, DecodeError> {
+        if options.batch_rows == 0 || !(1..=512 << 20).contains(&options.record_bytes) {
+            return Err(DecodeError::Usage("batches have at least one row, records at most 512 MiB".to_owned()));
+        }
+        let mut unknown = Unknown::default();
+        let inner = match format {
+            Format::JsonLines | Format::Json { .. } | Format::Csv(_) => {
+                Inner::Text(Box::new(text::TextDecoder::open(format, schema, options, source)?))
+            }
+            Format::Parquet => {
+                Inner::Parquet(Box::new(parquet::ParquetDecoder::open(schema, options, source, &mut unknown)?))
+            }
+            Format::Arrow(_) => Inner::Ipc(Box::new(ipc::IpcDecoder::open(schema, options, source, &mut unknown)?)),
+        };
+        Ok(Self { inner, unknown, ended: None })
+    }
+
+    /// Reads on; nothing at the end.
+    ///
+    /// Errors: damage, behind everything that stands before it; called again, the same error.
+    pub fn next_batch(&mut self) -> Result<Option<Decoded>, DecodeError> {
+        if let Some(error) = &self.ended {
+            return Err(error.clone());
+        }
+        let next = match &mut self.inner {
+            Inner::Text(decoder) => decoder.next_batch(&mut self.unknown),
+            Inner::Parquet(decoder) => decoder.next_batch(),
+            Inner::Ipc(decoder) => decoder.next_batch(),
+        };
+        next.inspect_err(|error| self.ended = Some(error.clone()))
+    }
+
+    /// Returns the names of columns that the object has and the schema lacks, as far as it was read; at most 1,000.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.unknown.names.iter().map(String::as_str)
+    }
+}
+
+/// Reads the schema that a Parquet or Arrow object states for itself.
+///
+/// Errors: as of [`Decoder::new`]; a format that states none.
+pub fn stated_schema(format: &Format, options: &DecodeOptions, source: Source) -> Result<Schema, DecodeError> {
+    match format {
+        Format::Parquet => parquet::stated_schema(source),
+        Format::Arrow(_) => ipc::stated_schema(options, source),
+        Format::JsonLines | Format::Json { .. } | Format::Csv(_) => {
+            Err(DecodeError::Usage(format!("{format} states no types; declare them or have them inferred")))
+        }
+    }
+}
+
+/// Boxes a reader as the source of text.
+impl Source {
+    /// Makes a source that is read from its beginning to its end.
+    pub fn stream(reader: impl Read + Send + 'static) -> Self {
+        Self::Stream(Box::new(reader))
+    }
+}

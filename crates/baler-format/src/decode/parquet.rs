@@ -1,0 +1,152 @@
+//! Parquet into batches.
+//!
+//! The library decodes row groups as it goes; pages with a checksum are checked. A panic within it on damaged bytes becomes
+//! an error.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::fit::Fit;
+use super::source::Sequence;
+use super::{DecodeError, DecodeOptions, Decoded, Ranges, Source, Unknown};
+use crate::schema::Schema;
+
+/// The first and the last bytes of every object.
+const MAGIC: &[u8] = b"PAR1";
+
+/// Decodes Parquet.
+pub(super) struct ParquetDecoder {
+    reader: ParquetRecordBatchReader,
+    chunks: Chunks,
+    fit: Fit,
+    rows: u64,
+    wanted_rows: u64,
+}
+
+impl ParquetDecoder {
+    pub(super) fn open(
+        schema: &Schema,
+        options: &DecodeOptions,
+        source: Source,
+        unknown: &mut Unknown,
+    ) -> Result<Self, DecodeError> {
+        let (builder, chunks) = open(source)?;
+        let mut fit = Fit::new(schema, builder.schema(), unknown)?;
+        let mask = ProjectionMask::roots(builder.parquet_schema(), fit.wanted());
+        fit.project();
+        let wanted_rows = builder.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).sum();
+        let build = || builder.with_projection(mask).with_batch_size(options.batch_rows).build();
+        let reader = guarded(&chunks, build)?;
+        Ok(Self { reader, chunks, fit, rows: 0, wanted_rows })
+    }
+
+    pub(super) fn next_batch(&mut self) -> Result<Option<Decoded>, DecodeError> {
+        let reader = &mut self.reader;
+        let next = guarded(&self.chunks, || reader.next().transpose().map_err(ParquetError::from))?;
+        match next {
+            Some(batch) => {
+                self.rows += batch.num_rows() as u64;
+                self.fit.apply(&batch).map(Some)
+            }
+            None if self.rows != self.wanted_rows => {
+                let what = format!("it states {} rows and has {}", self.wanted_rows, self.rows);
+                Err(DecodeError::Format { format: "parquet", what })
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// Reads the object's own schema.
+pub(super) fn stated_schema(source: Source) -> Result<Schema, DecodeError> {
+    let (builder, _) = open(source)?;
+    Ok(Schema::of_arrow(builder.schema())?)
+}
+
+fn open(source: Source) -> Result<(ParquetRecordBatchReaderBuilder<Chunks>, Chunks), DecodeError> {
+    let Source::Ranges(ranges) = source else {
+        return Err(DecodeError::Usage("Parquet is read from its end: it needs a source of ranges".to_owned()));
+    };
+    let chunks = Chunks { ranges, fault: Arc::default() };
+    let builder = guarded(&chunks, || {
+        let size = chunks.ranges.len();
+        if size < 12 || chunks.bytes(0, 4)? != MAGIC {
+            return Err(ParquetError::General("the first bytes are not `PAR1`".to_owned()));
+        }
+        ParquetRecordBatchReaderBuilder::try_new(chunks.clone())
+    })?;
+    Ok((builder, chunks))
+}
+
+/// Runs the library: a fault of the source is one, everything else is damage.
+fn guarded<T>(chunks: &Chunks, run: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, DecodeError> {
+    let damaged = |what: String| DecodeError::Format { format: "parquet", what };
+    let result = catch_unwind(AssertUnwindSafe(run)).map_err(|_| damaged("the reader gave up on it".to_owned()))?;
+    result.map_err(|error| {
+        let fault = chunks.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+        fault.map_or_else(|| damaged(error.to_string()), DecodeError::of_io)
+    })
+}
+
+/// Hands ranges to the library and keeps the source's own errors.
+#[derive(Clone)]
+struct Chunks {
+    ranges: Arc<dyn Ranges>,
+    fault: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl Chunks {
+    fn bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        // Before anything is read or allocated: damaged metadata may ask for anything.
+        if start.checked_add(length as u64).is_none_or(|end| end > self.ranges.len()) {
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} are beyond the end")));
+        }
+        self.ranges.read(start, length).map_err(|error| ParquetError::General(keep(&self.fault, error).to_string()))
+    }
+}
+
+/// Keeps a source's error and returns one like it.
+fn keep(place: &Mutex<Option<io::Error>>, error: io::Error) -> io::Error {
+    let like = io::Error::new(error.kind(), error.to_string());
+    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    like
+}
+
+/// Reads on from one place.
+struct Headers {
+    sequence: Sequence,
+    fault: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl io::Read for Headers {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.sequence.read(into).map_err(|error| keep(&self.fault, error))
+    }
+}
+
+impl Length for Chunks {
+    fn len(&self) -> u64 {
+        self.ranges.len()
+    }
+}
+
+impl ChunkReader for Chunks {
+    type T = Headers;
+
+    /// The library reads the headers of pages in this way, which are small; everything else in ranges.
+    fn get_read(&self, start: u64) -> Result<Headers, ParquetError> {
+        let sequence = Sequence { ranges: Arc::clone(&self.ranges), at: start, held: Bytes::new(), step: 4 << 10 };
+        Ok(Headers { sequence, fault: Arc::clone(&self.fault) })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        self.bytes(start, length)
+    }
+}
