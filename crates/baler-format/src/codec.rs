@@ -5,7 +5,8 @@
 //! before the fault is.
 //!
 //! What a format cannot show stays unseen: snappy frames have no end mark, so that a stream cut between two chunks is a
-//! whole one; brotli has no checksum, so that a flipped bit may decode to other bytes.
+//! whole one; brotli has no checksum, so that a flipped bit may decode to other bytes,
+//! and what its last kibibyte of compressed bytes decodes to may be lost with the damage behind it.
 
 mod brotli;
 mod bzip2;

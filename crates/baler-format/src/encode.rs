@@ -136,7 +136,12 @@ impl<W: Write + Send> Encoder<W> {
                 let writer = FileWriter::try_new(writer(compression, inner)?, &arrow);
                 Inner::File(Box::new(writer.map_err(EncodeError::of_arrow)?))
             }
-            Format::Parquet => Inner::Parquet(Box::new(parquet::Groups::new(inner, &arrow, compression, options)?)),
+            Format::Parquet => {
+                if let Some(fault) = parquet::fault(schema, compression) {
+                    return Err(EncodeError::Usage(fault));
+                }
+                Inner::Parquet(Box::new(parquet::Groups::new(inner, &arrow, compression, options)?))
+            }
         };
         Ok(Self { inner, schema: arrow, rows: 0 })
     }
@@ -197,7 +202,7 @@ impl<W: Write + Send> Encoder<W> {
 /// What this allows, [`Encoder::new`] takes.
 pub fn fault(format: &Format, schema: &Schema, compression: Compression) -> Option<String> {
     match format {
-        Format::Parquet => parquet::compression(compression).err().map(|error| error.to_string()),
+        Format::Parquet => parquet::fault(schema, compression),
         Format::Csv(csv) => csv.fault().or_else(|| {
             let nested = schema.columns().iter().find(|column| matches!(column.kind, Type::List(_) | Type::Struct(_)));
             nested.map(|column| format!("column `{}` is {}, which CSV cannot hold", column.name, column.kind))

@@ -20,12 +20,14 @@ pub(super) struct Frame {
     /// What the library wants to be given next. It never gets more, because it forgets how much it wrote when a later
     /// block of the same call is damaged; 0 when the frame has ended.
     wanted: usize,
+    /// Whether the library may hold more output: it is asked for that before it is given anything, for the same reason.
+    is_full: bool,
 }
 
 impl Frame {
     pub(super) fn open() -> io::Result<Self> {
         // 9: the smallest frame header and first block header.
-        Ok(Self { state: Decoder::new()?, wanted: 9 })
+        Ok(Self { state: Decoder::new()?, wanted: 9, is_full: false })
     }
 
     /// Reads on; 0 at the end of the frame.
@@ -34,13 +36,14 @@ impl Frame {
             if self.wanted == 0 {
                 return Ok(0);
             }
-            let input = source.fill()?;
-            let at_end = input.is_empty();
+            let input = if self.is_full { &[] } else { source.fill()? };
+            let at_end = input.is_empty() && !self.is_full;
             let mut input = InBuffer::around(&input[..input.len().min(self.wanted)]);
             let mut output = OutBuffer::around(&mut *into);
             self.wanted = self.state.run(&mut input, &mut output)?;
             let (read, written) = (input.pos(), output.pos());
             source.consume(read);
+            self.is_full = written == into.len();
             if written > 0 {
                 return Ok(written);
             }

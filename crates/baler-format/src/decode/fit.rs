@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, ListArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array,
+    Array, ArrayRef, BooleanArray, ListArray, RecordBatch, RecordBatchOptions, StructArray, UInt64Array, new_null_array,
 };
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 use arrow_select::filter::filter;
+use arrow_select::take::take;
 
 use super::{DecodeError, Decoded, Position, Positions, Reason, Rejected, Unknown};
 use crate::schema::{Column, ForeignType, Schema, Type, holds};
@@ -142,7 +143,9 @@ fn one_by_one(found: &ArrayRef, column: &Column, faults: &mut [Option<Reason>]) 
     let null = new_null_array(&column.kind.to_arrow(), 1);
     let mut parts = Vec::new();
     for (row, fault) in faults.iter_mut().enumerate() {
-        parts.push(fit(&found.slice(row, 1), &column.kind).unwrap_or_else(|error| {
+        // Copied out: some conversions look at all bytes that an array shares with its neighbours.
+        let one = take(found, &UInt64Array::from(vec![row as u64]), None)?;
+        parts.push(fit(&one, &column.kind).unwrap_or_else(|error| {
             fault.get_or_insert(Reason::Value { column: column.name.clone(), what: error.to_string() });
             Arc::clone(&null)
         }));

@@ -21,6 +21,7 @@ use crate::schema::Schema;
 
 const FILE_MAGIC: &[u8] = b"ARROW1";
 const CONTINUATION: [u8; 4] = [0xff; 4];
+const MAX_PADDING: u64 = 256;
 /// The description of a message is never this long in earnest.
 const MAX_METADATA: u32 = 64 << 20;
 
@@ -96,7 +97,14 @@ impl Messages {
             messages.is_file = true;
             head = &[];
         }
-        let head = head.to_vec();
+        let mut head = head.to_vec();
+        // Behind a file's first bytes some writers leave zeros up to their own alignment.
+        while messages.is_file && head.is_empty() && messages.offset <= MAX_PADDING {
+            head = messages.read(8)?;
+            if head == [0; 8] {
+                head.clear();
+            }
+        }
         let batch = messages.message(head)?;
         match (messages.decoder.schema(), batch) {
             (Some(schema), Step::Other) => Ok((messages, schema)),

@@ -13,11 +13,31 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::{EncodeError, EncodeOptions};
 use crate::codec::{Codec, Compression};
+use crate::schema::{Schema, TimeUnit, Type};
 
 /// Writes row groups.
 pub(super) struct Groups<W: Write + Send> {
     writer: ArrowWriter<W>,
     group_bytes: usize,
+}
+
+/// Says why Parquet cannot hold the schema or has no such compression, if so.
+pub(super) fn fault(schema: &Schema, within: Compression) -> Option<String> {
+    let seconds = schema.columns().iter().find(|column| has_seconds(&column.kind)).map(|column| {
+        // The library would write bare integers, whose meaning only Arrow's readers know.
+        let name = &column.name;
+        format!("column `{name}` is {}: Parquet has no times in seconds; declare `ms`, `us` or `ns`", column.kind)
+    });
+    seconds.or_else(|| compression(within).err().map(|error| error.to_string()))
+}
+
+fn has_seconds(kind: &Type) -> bool {
+    match kind {
+        Type::Timestamp { unit, .. } => *unit == TimeUnit::Second,
+        Type::List(item) => has_seconds(item),
+        Type::Struct(columns) => columns.iter().any(|column| has_seconds(&column.kind)),
+        Type::Int64 | Type::Float64 | Type::Bool | Type::Text | Type::Decimal { .. } | Type::Date => false,
+    }
 }
 
 /// Returns Parquet's own compression. Errors: it has none such.

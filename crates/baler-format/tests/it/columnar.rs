@@ -72,6 +72,7 @@ fn a_row_that_does_not_fit_is_rejected_alone() {
     ]);
     let columns = schema("b: text, t: timestamp(ms), i: int64 not null");
     let taken = decode(&ARROW, &columns, &bytes);
+    assert!(taken.error.is_none(), "{:?}", taken.error);
     assert_eq!(taken.rows(), 1);
     assert_eq!(taken.positions, [Position::Row(1)]);
     let rejected = taken.shown(&columns).1;
@@ -168,7 +169,7 @@ fn row_groups_close_at_rows_and_at_bytes() {
 }
 
 #[test]
-fn parquet_has_no_bzip2_and_csv_no_lists() {
+fn parquet_has_no_bzip2_and_no_seconds_and_csv_no_lists() {
     let columns = schema("a: list(int64)");
     let bzip2 = Compression::try_new(Codec::Bzip2, None).unwrap();
     let refused = |format: &Format, compression| {
@@ -182,6 +183,10 @@ fn parquet_has_no_bzip2_and_csv_no_lists() {
         "column `a` is list(int64), which CSV cannot hold"
     );
     assert_eq!(refused(&Format::JsonLines, bzip2), None);
+    let seconds = schema("a: list(timestamp(s, UTC))");
+    let error =
+        Encoder::new(&Format::Parquet, &seconds, Compression::NONE, &EncodeOptions::default(), Vec::new()).err();
+    assert!(error.unwrap().to_string().contains("no times in seconds"));
 }
 
 #[test]

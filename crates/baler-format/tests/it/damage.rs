@@ -113,7 +113,8 @@ proptest! {
             taken.batch(&schema).slice(0, sound), whole.batch(&schema).slice(0, sound)
         );
         // Where the bytes end in damage nothing is taken out of the cut record.
-        if fault {
+        // How much brotli loses with the damage depends on how much is read at once.
+        if fault && codec != Codec::Brotli {
             let is_whole = taken.positions.iter().all(|position| match position {
                 Position::Line { offset, .. } => decoded[*offset as usize..].contains(&b'\n'),
                 Position::Row(_) => false,
