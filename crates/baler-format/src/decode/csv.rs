@@ -88,7 +88,7 @@ impl Records {
             match *at {
                 At::Quoted => {
                     // Most of a text is neither quote nor end.
-                    let Some(skip) = memchr::memchr(self.quote, &bytes[n..]) else { return None };
+                    let skip = memchr::memchr(self.quote, &bytes[n..])?;
                     n += skip;
                     *at = At::QuoteInQuotes;
                 }

@@ -214,7 +214,7 @@ fn a_document_that_is_cut_off_gives_its_records_then_an_error() {
         assert!(rejected.len() <= 1);
     }
     let schema = schema("a: int64");
-    let taken = decode(&Format::Json { records: vec!["r".to_owned()] }, &schema, text[..20].as_bytes());
+    let taken = decode(&Format::Json { records: vec!["r".to_owned()] }, &schema, &text.as_bytes()[..20]);
     assert!(matches!(taken.error, Some(DecodeError::Format { .. })), "{:?}", taken.error);
 }
 

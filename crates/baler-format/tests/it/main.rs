@@ -1,11 +1,16 @@
 //! Tests of the formats: against themselves, against naive models, against readers and writers that others wrote.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed; one that cannot run says so"
+)]
 
 mod codecs;
 mod columnar;
 mod csv;
 mod damage;
+mod fast;
 mod foreign;
 mod inference;
 mod json;

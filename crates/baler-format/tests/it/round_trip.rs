@@ -6,7 +6,7 @@ use baler_format::decode::{DecodeOptions, Source, stated_schema};
 use baler_format::encode::{EncodeOptions, fault};
 use proptest::prelude::*;
 
-use super::samples::{Pieces, csv, decode_compressed, decode_from, decode_with, encode, encode_with, formats, records};
+use super::samples::{Pieces, decode_compressed, decode_from, decode_with, encode, encode_with, formats, records};
 
 fn concat(schema: &baler_format::schema::Schema, batches: &[arrow_array::RecordBatch]) -> arrow_array::RecordBatch {
     arrow_select::concat::concat_batches(&schema.to_arrow(), batches).unwrap()
