@@ -127,11 +127,16 @@ impl Gate {
         at(method, part, nth, move || {
             let gate = Arc::clone(&gate);
             Box::pin(async move {
-                gate.arrived.notify_one();
-                gate.open.notified().await;
+                gate.wait().await;
                 Verdict::Proceed
             })
         })
+    }
+
+    /// Waits here until what happens meanwhile has happened.
+    pub(crate) async fn wait(&self) {
+        self.arrived.notify_one();
+        self.open.notified().await;
     }
 
     /// Runs one process; while it waits at the gate, something else happens.

@@ -154,6 +154,55 @@ async fn who_cannot_tell_believes_another_who_ended_the_withdrawal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_ends_a_withdrawal_makes_the_word_for_it_durable_before_anything_is_taken_back() {
+    let world = filled(&["a"]).await;
+    let died = world.process(FLOW, Some(dies_at(Method::PutIfAbsent, "log/00000000000000000003")));
+    assert!(run_or_die(&died).await.is_none());
+    let operator = world.process(FLOW, Some(dies_at(Method::AbortStaged, "daily/")));
+    let dies = tokio::time::timeout(std::time::Duration::from_secs(60), withdraw(&operator, Assume::Nothing));
+    assert!(dies.await.is_err(), "the operator's process dies behind its word");
+    let calls = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&calls);
+    let hook: Hook = Arc::new(move |op| {
+        let takes_back = matches!(op.method, Method::AbortStaged | Method::DeleteIf) && op.key.contains("daily/a");
+        if takes_back || (op.method == Method::Sync && op.key.contains("/log/00000000000000000003")) {
+            seen.lock().push(op.method);
+        }
+        Box::pin(std::future::ready(Verdict::Proceed))
+    });
+    let process = world.process(FLOW, Some(hook));
+    assert_eq!(process.run().await.unwrap()[0].status, Status::Aborted);
+    let calls = calls.lock().clone();
+    assert_eq!(calls.first(), Some(&Method::Sync), "{calls:?}");
+    assert!(calls.contains(&Method::DeleteIf), "{calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_back_late_leaves_what_the_next_run_published_alone() {
+    let world = filled(&["a"]).await;
+    let died = world.process(FLOW, Some(dies_at(Method::PutIfAbsent, "log/00000000000000000003")));
+    assert!(run_or_die(&died).await.is_none());
+    // Between the look at the output and the look at the log, another ends the withdrawal and runs the flow anew: the same
+    // bytes at the same key, which the store cannot tell from those that were looked at.
+    let gate = Arc::new(Gate::default());
+    let waits = Arc::clone(&gate);
+    let hook = after((Method::AbortStaged, "daily/a.jsonl"), READS_LOG, move || {
+        let gate = Arc::clone(&waits);
+        Box::pin(async move { gate.wait().await })
+    });
+    let other = world.process(FLOW, None);
+    let anew = async {
+        let reports = other.run().await.unwrap();
+        assert_eq!(reports.iter().map(|r| r.status).collect::<Vec<_>>(), [Status::Aborted, Status::Committed]);
+    };
+    let operator = world.process(FLOW, Some(hook));
+    gate.meanwhile(withdraw(&operator, Assume::Nothing), anew).await.unwrap();
+    let statuses: Vec<RunStatus> = world.process(FLOW, None).state().await.runs().iter().map(|r| r.status).collect();
+    assert_eq!(statuses.len(), 2, "{statuses:?}");
+    assert_eq!(world.read("daily/").await.into_keys().collect::<Vec<_>>(), ["daily/a.jsonl"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_withdrawn_manifest_is_no_longer_shown_as_running() {
     let world = World::new();
     world.put("in/1.json", "1\n").await;

@@ -276,6 +276,60 @@ async fn an_output_lost_with_its_source_waits_for_an_operator_while_its_manifest
     assert!(world.lake.upload_ids().is_empty(), "what was staged for it is given up");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_lost_takes_no_manifest_of_another_along() {
+    let world = filled(&["a", "b"]).await;
+    let hook = loses_upload_and_source(&world, "daily/a.jsonl");
+    let report = world.process(WITH_MANIFEST, Some(hook)).run_one().await;
+    assert_eq!(report.status, Status::Blocked, "{report:#?}");
+    let there = world.read("daily/").await;
+    assert!(there.contains_key("daily/b.jsonl.manifest"), "{:?}", there.keys());
+    let process = world.process(WITH_MANIFEST, None);
+    let lost = DriveOptions { assume: Assume::Lost, ..options() };
+    let done = engine::retry(&process.flow(), report.run.as_ref().unwrap(), lost).await.unwrap();
+    assert_eq!((done.groups.committed, done.groups.failed), (1, 1), "{done:#?}");
+    let there: Vec<String> = world.read("daily/").await.into_keys().collect();
+    assert_eq!(there, ["daily/b.jsonl", "daily/b.jsonl.manifest"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_tells_of_nothing_is_left_to_whoever_moved_the_log_meanwhile() {
+    let world = filled(&["a", "b"]).await;
+    let hook = loses_upload_and_source(&world, "daily/a.jsonl");
+    let report = world.process(WITH_MANIFEST, Some(hook)).run_one().await;
+    assert_eq!(report.status, Status::Blocked, "{report:#?}");
+    // The give-up mark, then the look at the manifest, then the look at the log: there another withdraws the run.
+    let stage = Arc::new(AtomicU64::new(0));
+    let (deletes, deleted) = counts(Method::DeleteIf, "daily/a.jsonl.manifest");
+    let (at_stage, other) = (Arc::clone(&stage), world.process(WITH_MANIFEST, None));
+    let other = Arc::new(other);
+    let withdraws: Hook = Arc::new(move |op| {
+        let (is, key) = (op.method, op.key.clone());
+        let before = at_stage.load(Ordering::SeqCst);
+        let next = match before {
+            0 if is == Method::PutIfAbsent && key.contains("/mark/") => 1,
+            1 if matches!(is, Method::Head | Method::Confirm) && key.ends_with("a.jsonl.manifest") => 2,
+            2 if is == READS_LOG.0 && key.contains(READS_LOG.1) => 3,
+            _ => before,
+        };
+        at_stage.store(next, Ordering::SeqCst);
+        let other = Arc::clone(&other);
+        Box::pin(async move {
+            if (before, next) == (2, 3) {
+                withdraw(&other, Assume::Lost).await.unwrap();
+            }
+            Verdict::Proceed
+        })
+    });
+    let process = world.process(WITH_MANIFEST, Some(all(vec![withdraws, deletes])));
+    let lost = DriveOptions { assume: Assume::Lost, ..options() };
+    let done = engine::retry(&process.flow(), report.run.as_ref().unwrap(), lost).await.unwrap();
+    assert_eq!(stage.load(Ordering::SeqCst), 3, "the run was withdrawn in between");
+    assert_eq!(deleted.load(Ordering::SeqCst), 0, "nothing is deleted on the word of an older log");
+    assert_eq!(process.state().await.runs()[0].status, RunStatus::Aborted, "and nothing sealed: {done:#?}");
+    assert!(world.read("daily/").await.is_empty());
+}
+
 // --- Sealing ---
 
 #[tokio::test(start_paused = true)]
