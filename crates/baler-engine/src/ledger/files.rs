@@ -86,7 +86,7 @@ impl ConsumedSet {
     }
 }
 
-/// On such lines it takes 0.6 of the time of level 3 and makes them a fifth smaller: measured over a million claims.
+/// On such lines it takes 0.6 of the time of level 3 and makes them a fifth smaller: measured on 140 MB of them.
 const LEVEL: i32 = 1;
 
 /// One zstd frame of lines.
@@ -191,7 +191,7 @@ impl<'a> PlanClaims<'a> {
     }
 }
 
-/// A claim as its line is written: as [`Claim`], which to flatten by serde takes twice as long.
+/// A claim as its line is written: the fields of [`Claim`], whose flattening by serde would go through a map.
 #[derive(Serialize)]
 struct ClaimLine<'a> {
     key: &'a Key,

@@ -81,6 +81,7 @@ impl Etag {
 
     fn hexadecimal(&mut self, number: u128) {
         let digits = (128 - number.leading_zeros()).div_ceil(4).max(1);
+        // The same digits: shifting 128 bits takes longer, and only times far away need them.
         match u64::try_from(number) {
             Ok(number) => (0..digits).rev().for_each(|digit| self.push(HEX[(number >> (4 * digit)) as usize & 15])),
             Err(_) => (0..digits).rev().for_each(|digit| self.push(HEX[(number >> (4 * digit)) as usize & 15])),
