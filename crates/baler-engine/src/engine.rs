@@ -11,7 +11,7 @@ use crate::inputs::Skip;
 use crate::ledger::decide::OpenRefusal;
 use crate::ledger::{LedgerState, RunStatus};
 use crate::manifests::{self, Completeness, Queued};
-use crate::op::combine::plan::{ManifestRequest, Planned, plan};
+use crate::plan::{ManifestRequest, Planned, plan};
 use crate::report::{FailureReport, GroupCounts, RunReport, Status};
 use crate::run::{DriveOptions, Opened, drive, drive_plan, open};
 

@@ -61,8 +61,10 @@ pub trait Progress: fmt::Debug + Send + Sync {
 pub enum Phase {
     /// Listing the sources.
     List,
-    /// Executing tasks.
+    /// Joining objects.
     Combine,
+    /// Converting records.
+    Convert,
     /// Publishing outputs.
     Publish,
     /// Deleting or archiving sources.

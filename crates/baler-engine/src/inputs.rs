@@ -90,6 +90,8 @@ pub(crate) fn skip(skips: &mut Skips, why: Skip, input: &InputVersion) {
 pub(crate) struct Inputs {
     /// Inputs, sorted by key bytes.
     pub(crate) inputs: Vec<InputVersion>,
+    /// Versions that are consumed already and would be inputs else, sorted by key bytes.
+    pub(crate) consumed: Vec<InputVersion>,
     pub(crate) skips: Skips,
     /// How many objects the store listed.
     pub(crate) listed: u64,
@@ -136,14 +138,18 @@ pub(crate) async fn list(
     };
     let pieces: Vec<&[InputVersion]> = objects.chunks(PIECE).collect();
     let reasons = in_parallel(&pieces, |piece| piece.iter().map(why_not).collect::<Vec<Option<Skip>>>());
-    let mut inputs = Vec::with_capacity(objects.len());
+    let (mut inputs, mut again) = (Vec::with_capacity(objects.len()), Vec::new());
     for (object, why) in objects.into_iter().zip(reasons.into_iter().flatten()) {
         match why {
+            Some(Skip::Consumed) => {
+                skip(&mut skips, Skip::Consumed, &object);
+                again.push(object);
+            }
             Some(why) => skip(&mut skips, why, &object),
             None => inputs.push(object),
         }
     }
-    Ok(Inputs { inputs, skips, listed: count, listing })
+    Ok(Inputs { inputs, consumed: again, skips, listed: count, listing })
 }
 
 /// Why one listed object that the bound pattern matches is not an input now; `None` when it is.

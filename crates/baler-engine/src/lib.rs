@@ -2,7 +2,7 @@
 //!
 //! - [`engine`]: what a face calls; [`Flow`]: a flow with its stores opened; [`Env`]: everything handed in;
 //! - [`ledger`]: objects in a store that decide; [`run`]: the life of a run; [`op`]: the operations;
-//! - [`prospect`]: what a run would do, without doing it;
+//! - [`plan`]: what a run will read and write; [`prospect`]: what a run would do, without doing it;
 //! - [`report`]: what a run tells about itself.
 
 pub mod check;
@@ -17,6 +17,7 @@ pub mod ledger;
 mod manifests;
 pub mod op;
 mod parallel;
+pub mod plan;
 pub mod prospect;
 pub mod report;
 pub mod run;

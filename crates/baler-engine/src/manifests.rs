@@ -10,7 +10,7 @@ use crate::error::EngineError;
 use crate::flow::Flow;
 use crate::inputs::{Skip, Skips};
 use crate::ledger::read_version;
-use crate::op::combine::plan::{ManifestRequest, Planned};
+use crate::plan::{ManifestRequest, Planned};
 use crate::report::FailureReport;
 
 /// A combine manifest as it is written by those who produce objects.

@@ -1,6 +1,6 @@
 //! Looks ahead without writing anything: what a run would do now, and what becomes of one key.
 
-use baler_model::{Captures, InputVersion, Pattern, RenderContext, RunId, Template, Value};
+use baler_model::{Captures, InputVersion, Partition, Pattern, RenderContext, RunId, Template, Value};
 use baler_store::ListRequest;
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::flow::Flow;
 use crate::inputs::{self, Skip};
 use crate::ledger::LedgerState;
 use crate::manifests::{self, Completeness, Queued};
-use crate::op::combine::plan::{ManifestRequest, Planned, bind, held, plan};
+use crate::plan::{ManifestRequest, Planned, bind, held, plan};
 use crate::report::FailureReport;
 
 /// What a flow would do for one trigger.
@@ -172,7 +172,8 @@ async fn of_match(
         false => {
             let run = RunId::try_new("unopened").expect("letters are a name");
             let now = flow.env.template_time();
-            let context = RenderContext { pattern, keys: &[key], index: 0, now, run: &run };
+            let partition = Partition::default();
+            let context = RenderContext { pattern, keys: &[key], index: 0, now, run: &run, partition };
             template.render(&context).ok().map(|key| key.to_string())
         }
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baler_model::ledger::{CombineOptions, Event, SealedOutput, SeparatorRule, Task};
+use baler_model::ledger::{CombineOptions, Event, OperationOptions, SealedOutput, SeparatorRule, Task};
 use baler_model::{InputVersion, Key, ObjectVersion, RunId};
 use baler_store::{ByteRange, Crc64, Store, StoreError};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::env::Phase;
 use crate::error::EngineError;
 use crate::flow::Flow;
-use crate::ledger::decide::group_account;
+use crate::ledger::decide::{Balance, group_account};
 use crate::ledger::{LedgerState, Plan, RunStatus};
 
 /// How an output was proven.
@@ -88,10 +88,12 @@ pub async fn verify(flow: &Flow, state: &LedgerState, run: &RunId) -> Result<Ver
         .iter()
         .filter(|(group, _)| !known.released.contains(group))
         .fold((0, 0), |sum, (_, size)| (sum.0 + size.0, sum.1 + size.1));
-    if let Err(imbalance) = group_account(planned.0, planned.1, &seal.header.account) {
+    let balance = Balance::of(&plan.header.operation);
+    if let Err(imbalance) = group_account(planned.0, planned.1, balance, &seal.header.account) {
         problems.push(format!("the run's account does not balance: {imbalance}"));
     }
-    let joined: u64 = seal.outputs.iter().filter(|o| o.output == 0).map(|o| o.staged.size).sum();
+    let beside = |output: &&SealedOutput| plan.tasks[output.task.0 as usize].is_beside(output.output);
+    let joined: u64 = seal.outputs.iter().filter(|output| !beside(output)).map(|o| o.staged.size).sum();
     if joined != seal.header.account.bytes_out {
         problems.push(format!("{joined} bytes are sealed, the account says {}", seal.header.account.bytes_out));
     }
@@ -145,9 +147,9 @@ async fn verify_output(
         return Ok(verified);
     }
     let task = &plan.tasks[output.task.0 as usize];
-    let anew = match output.output {
-        0 => join_anew(flow, task, &plan.header.combine).await?,
-        _ => None,
+    let anew = match &plan.header.operation {
+        OperationOptions::Combine(options) if output.output == 0 => join_anew(flow, task, options).await?,
+        OperationOptions::Combine(_) | OperationOptions::Convert(_) => None,
     };
     match anew {
         Some(expected) if expected == (crc, size) => verified.evidence = Some(Evidence::Sources),

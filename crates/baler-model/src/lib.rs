@@ -15,6 +15,7 @@ mod key;
 pub mod ledger;
 mod object;
 mod order;
+pub mod partition;
 mod pattern;
 mod quantity;
 mod shared;
@@ -30,6 +31,7 @@ pub use ids::{AttemptId, FlowName, LogSeq, RunId, TaskId, WriteId};
 pub use key::{Key, KeyError, MAX_KEY_BYTES};
 pub use object::{InputVersion, ObjectVersion, Stamp};
 pub use order::{OrderBy, SortKey};
+pub use partition::PartitionSize;
 pub use pattern::{
     Captures, FieldType, MAX_NAMES, Mismatch, Overlap, Pattern, PatternError, RESERVED_WORDS, Shape, UnboundVariable,
     Value,
@@ -37,6 +39,6 @@ pub use pattern::{
 pub use quantity::{ByteSize, QuantityError, Span};
 pub use shared::SharedStr;
 pub use staged::{Staged, StagedPart, StagedPlace};
-pub use template::{RenderContext, RenderError, Template, TemplateError};
+pub use template::{Partition, RenderContext, RenderError, Template, TemplateError, Vocabulary};
 pub use text::{SyntaxError, did_you_mean};
 pub use time_format::Unit;

@@ -9,6 +9,8 @@ use crate::ui;
 pub(crate) enum Exit {
     /// Done, or nothing was there to do.
     Success,
+    /// Done, and records were set aside.
+    Quarantined,
     /// Somebody else is executing it.
     Contended,
     /// Something failed.
@@ -28,6 +30,7 @@ impl Exit {
             Self::Success => 0,
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Quarantined => 3,
             Self::Contended => 4,
             Self::Internal => 70,
             Self::Interrupted => 130,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baler_model::ledger::{Account, GroupId, Imbalance, Mark, Outcome, OutputClaim};
+use baler_model::ledger::{Account, GroupId, Imbalance, Mark, OperationOptions, Outcome, OutputClaim};
 use baler_model::{Kind, LogSeq, RunId, TaskId};
 
 use super::fold::{LedgerState, RunState, RunStatus};
@@ -172,15 +172,42 @@ pub fn may_seal(status: RunStatus, groups: u32, tally: &Tally) -> SealDecision {
     SealDecision::Seal { released: tally.given_up.clone() }
 }
 
+/// What of an account must balance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// Bytes: what went in is what came out, but for what was inserted and removed.
+    Bytes,
+    /// Records: each that went in came out, was set aside, or was left out on request.
+    Records,
+}
+
+impl Balance {
+    /// What balances under this operation.
+    pub fn of(operation: &OperationOptions) -> Self {
+        match operation {
+            OperationOptions::Combine(_) => Self::Bytes,
+            OperationOptions::Convert(_) => Self::Records,
+        }
+    }
+}
+
 /// Checks a group's account against its plan: objects and bytes planned went in, and what went in came out.
-pub fn group_account(planned_objects: u64, planned_bytes: u64, account: &Account) -> Result<(), Imbalance> {
+pub fn group_account(
+    planned_objects: u64,
+    planned_bytes: u64,
+    balance: Balance,
+    account: &Account,
+) -> Result<(), Imbalance> {
     if account.objects_in != planned_objects {
         return Err(Imbalance::Planned { what: "objects in", planned: planned_objects, found: account.objects_in });
     }
     if account.bytes_in != planned_bytes {
         return Err(Imbalance::Planned { what: "bytes in", planned: planned_bytes, found: account.bytes_in });
     }
-    account.check()
+    match balance {
+        Balance::Bytes => account.check_bytes(),
+        Balance::Records => account.check_records(),
+    }
 }
 
 /// Whether lines of a run's last seal may be published now. Nothing else may ever be.

@@ -137,7 +137,10 @@ impl Plan {
 
     /// What it claims.
     pub fn claims(&self) -> PlanClaims<'_> {
-        PlanClaims::new(self.tasks.iter().flat_map(|task| task.inputs.iter().map(|input| (input, task.group))))
+        PlanClaims::new(self.tasks.iter().flat_map(|task| {
+            let claimed = (0u32..).zip(&task.inputs).filter(|(number, _)| !task.is_reread(*number));
+            claimed.map(|(_, input)| (input, task.group))
+        }))
     }
 
     /// Inputs and bytes of each group, as planned.

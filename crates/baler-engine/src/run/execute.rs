@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baler_model::ledger::{FORMAT_VERSION, FailedAttempt, Failure, GroupId, Mark, Outcome, Task};
+use baler_model::ledger::{FORMAT_VERSION, FailedAttempt, Failure, GroupId, Mark, OperationOptions, Outcome, Task};
 use baler_model::{AttemptId, Kind, Staged};
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -11,7 +11,7 @@ use crate::error::{EngineError, TaskError};
 use crate::flow::Flow;
 use crate::ledger::decide::{Tally, tally};
 use crate::ledger::{LedgerState, Marks, Plan};
-use crate::op::combine::join::{self, Done};
+use crate::op::{self, Done};
 
 /// How often a task is attempted before its group is given up.
 const ATTEMPTS: u32 = 3;
@@ -30,7 +30,11 @@ pub(super) async fn tasks(flow: &Flow, state: &LedgerState, plan: &Plan, marks: 
     let todo: Vec<&Task> = unmarked.iter().map(|task| &plan.tasks[task.0 as usize]).collect();
     let objects = todo.iter().map(|t| t.inputs.len() as u64).sum();
     let bytes = todo.iter().map(|t| t.bytes()).sum();
-    flow.env.progress.begin(flow.name(), Phase::Combine, objects, bytes);
+    let phase = match plan.header.operation {
+        OperationOptions::Combine(_) => Phase::Combine,
+        OperationOptions::Convert(_) => Phase::Convert,
+    };
+    flow.env.progress.begin(flow.name(), phase, objects, bytes);
     let made = stream::iter(todo.into_iter().map(|task| execute(flow, plan, task)))
         .buffer_unordered(tasks_at_once(flow))
         .try_for_each(|mark| {
@@ -72,7 +76,8 @@ async fn execute(flow: &Flow, plan: &Plan, task: &Task) -> Result<Mark, EngineEr
     match attempts(flow, plan, task).await? {
         Tried::Done(attempt, done) => {
             let staged = done.outputs.clone();
-            let outcome = Outcome::Staged { outputs: done.outputs, account: done.account, work: done.work };
+            let Done { outputs, account, work, records } = done;
+            let outcome = Outcome::Staged { outputs, account, work, records };
             mark(flow, new_mark(flow, plan, task, 0, &attempt, outcome), &staged).await
         }
         Tried::Failed(attempt, error) => give_up(flow, plan, task, 0, &attempt, error.failure).await,
@@ -90,7 +95,7 @@ pub(super) async fn attempts(flow: &Flow, plan: &Plan, task: &Task) -> Result<Tr
         let attempt = flow.env.ids.attempt_id();
         let done = tokio::select! {
             biased;
-            done = join::execute(flow, &plan.header, task, &attempt) => done,
+            done = op::execute(flow, &plan.header, task, &attempt) => done,
             () = flow.env.cancel.cancelled() => return Err(EngineError::Interrupted),
         };
         let error = match done {

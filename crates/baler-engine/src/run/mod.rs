@@ -243,7 +243,7 @@ async fn build_report(flow: &Flow, state: &LedgerState, plan: &Plan, ending: End
         RunStatus::Committed | RunStatus::Disposed => {
             report.groups.committed = groups - released;
             report.account = known.account.clone().unwrap_or_default();
-            report.outputs = published(flow, known).await?;
+            report.outputs = published(flow, known, &records_of(plan, &marks)).await?;
             if report.failures.is_empty() && released == 0 { Status::Committed } else { Status::Failed }
         }
         RunStatus::Aborted => {
@@ -278,13 +278,33 @@ async fn build_report(flow: &Flow, state: &LedgerState, plan: &Plan, ending: End
     Ok(report)
 }
 
+/// The records of each output, where they were counted.
+fn records_of<'m>(plan: &Plan, marks: &'m Marks) -> BTreeMap<&'m Key, u64> {
+    let mut counted = BTreeMap::new();
+    for mark in plan.tasks.iter().filter_map(|task| marks.get(&task.task)) {
+        if let Outcome::Staged { outputs, records, .. } = &mark.outcome {
+            counted.extend(outputs.iter().map(|staged| &staged.key).zip(records.iter().map(|output| output.records)));
+        }
+    }
+    counted
+}
+
 /// What the run's `Committed` recorded.
-async fn published(flow: &Flow, known: &RunState) -> Result<Vec<OutputReport>, EngineError> {
+async fn published(
+    flow: &Flow,
+    known: &RunState,
+    records: &BTreeMap<&Key, u64>,
+) -> Result<Vec<OutputReport>, EngineError> {
     let Some(seq) = known.committed else { return Ok(Vec::new()) };
     let entry = flow.ledger.read_entry(seq).await.map_err(flow.ledger_error())?;
     let baler_model::ledger::Event::Committed { objects, .. } = entry.event else { return Ok(Vec::new()) };
     Ok(objects
         .into_iter()
-        .map(|o| OutputReport { key: o.key, bytes: o.size, records: None, etag: o.etag.to_string() })
+        .map(|o| OutputReport {
+            records: records.get(&o.key).copied(),
+            key: o.key,
+            bytes: o.size,
+            etag: o.etag.to_string(),
+        })
         .collect())
 }

@@ -10,7 +10,7 @@ use crate::error::EngineError;
 use crate::flow::Flow;
 use crate::ledger::decide::{OpenRefusal, Overlap, Reach, may_open, outputs_overlap, reach};
 use crate::ledger::{Appended, LedgerState, PlanClaims, RunState};
-use crate::op::combine::plan::Planned;
+use crate::plan::Planned;
 
 /// What became of a plan.
 #[derive(Debug)]

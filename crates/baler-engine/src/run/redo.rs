@@ -14,6 +14,7 @@ use crate::error::{EngineError, TaskError};
 use crate::flow::Flow;
 use crate::ledger::decide::{Assume, LostUpload, RedoDecision, may_redo};
 use crate::ledger::{LedgerState, Marks, Plan, RunStatus};
+use crate::op::Done;
 use crate::op::combine::join;
 use crate::report::FailureReport;
 
@@ -142,10 +143,10 @@ async fn stage_again(
     lost: &BTreeSet<u32>,
     said: &Said,
 ) -> Result<Option<FailureReport>, EngineError> {
-    let Outcome::Staged { outputs: before, account, work } = &mark.outcome else { return Ok(None) };
+    let Outcome::Staged { outputs: before, account, work, .. } = &mark.outcome else { return Ok(None) };
     let generation = mark.generation + 1;
     flow.env.progress.note(&format!("`{}` is staged again: its upload was lost", task.key));
-    if let ([output, _], false) = (&before[..], lost.contains(&0)) {
+    if let ([output, _], true, false) = (&before[..], task.is_beside(1), lost.contains(&0)) {
         // What lies beside the output is made of the output alone, even when the sources are gone.
         let attempt = flow.env.ids.attempt_id();
         let stamp = Stamp { attempt: attempt.clone(), ..output.stamp.clone() };
@@ -155,7 +156,8 @@ async fn stage_again(
             Err(error) => return Ok(Some(not_now(task, error))),
         };
         let outputs = vec![output.clone(), beside.clone()];
-        let outcome = Outcome::Staged { outputs, account: account.clone(), work: *work };
+        let records = Vec::new();
+        let outcome = Outcome::Staged { outputs, account: account.clone(), work: *work, records };
         let next = execute::new_mark(flow, plan, task, generation, &attempt, outcome);
         marks.insert(task.task, execute::mark(flow, next, &[beside]).await?);
         return Ok(None);
@@ -172,9 +174,19 @@ async fn stage_again(
             return Ok(None);
         }
     };
-    let staged = done.outputs.clone();
+    let Done { outputs: made, account, work, records } = done;
+    let same_keys = made.iter().map(|staged| &staged.key).eq(before.iter().map(|staged| &staged.key));
+    if !same_keys {
+        // Inputs are pinned to their versions and the plan decides everything else.
+        return Err(EngineError::Broken {
+            flow: flow.config.name.clone(),
+            run: plan.header.run.clone(),
+            detail: format!("task {} made other outputs than before", task.task),
+        });
+    }
+    let staged = made.clone();
     let mut outputs = Vec::with_capacity(before.len());
-    for ((number, old), new) in (0u32..).zip(before).zip(done.outputs) {
+    for ((number, old), new) in (0u32..).zip(before).zip(made) {
         if lost.contains(&number) {
             outputs.push(new);
         } else {
@@ -182,7 +194,7 @@ async fn stage_again(
             outputs.push(old.clone());
         }
     }
-    let outcome = Outcome::Staged { outputs, account: done.account, work: done.work };
+    let outcome = Outcome::Staged { outputs, account, work, records };
     let next = execute::new_mark(flow, plan, task, generation, &attempt, outcome);
     marks.insert(task.task, execute::mark(flow, next, &staged).await?);
     Ok(None)
@@ -248,7 +260,7 @@ async fn give_up_sealed(
     }
     let said_lost = outputs.first().is_some_and(|output| said.of(output) == Assume::Lost);
     for (number, staged) in (0u32..).zip(outputs) {
-        if number > 0 && said_lost {
+        if task.is_beside(number) && said_lost {
             // It tells of an output that will never be there: it goes before the group is released.
             continue;
         }

@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baler_model::Staged;
 use baler_model::ledger::{
-    Account, Event, FORMAT_VERSION, Failure, GroupId, Mark, Outcome, SealHeader, SealedOutput, Task,
+    Account, Event, FORMAT_VERSION, Failure, GroupId, Mark, OperationOptions, Outcome, OutputRecords, SealHeader,
+    SealedOutput, Task,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Said, execute, known_run, reasons, redo};
 use crate::error::EngineError;
 use crate::flow::Flow;
-use crate::ledger::decide::{SealDecision, group_account, may_seal};
+use crate::ledger::decide::{Balance, SealDecision, group_account, may_seal};
 use crate::ledger::{Appended, LedgerState, Marks, Plan, Seal};
 use crate::report::FailureReport;
 
@@ -113,7 +114,8 @@ async fn take_away_dangling(
     }
     let newly: BTreeSet<GroupId> = released.difference(&known.released).copied().collect();
     let sealed = flow.ledger.read_seal(run, sha).await.map_err(&wrap)?;
-    for line in sealed.outputs.iter().filter(|line| line.output > 0 && newly.contains(&line.group)) {
+    let beside = |line: &&SealedOutput| plan.tasks[line.task.0 as usize].is_beside(line.output);
+    for line in sealed.outputs.iter().filter(beside).filter(|line| newly.contains(&line.group)) {
         let Some(version) = redo::own_version(flow, &line.staged).await? else { continue };
         flow.ledger.refresh(state).await.map_err(&wrap)?;
         if state.head() != decided_at {
@@ -137,17 +139,18 @@ async fn give_up_unbalanced(
         groups.entry(task.group).or_default().push(task);
     }
     let sizes = plan.group_sizes();
+    let balance = Balance::of(&plan.header.operation);
     for (group, tasks) in groups {
         let (objects, bytes) = sizes[&group];
         let mut account = None::<Account>;
         let mut sizes_agree = true;
         for mark in tasks.iter().filter_map(|t| marks.get(&t.task)) {
-            if let Outcome::Staged { outputs, account: one, .. } = &mark.outcome {
-                sizes_agree &= outputs.first().is_some_and(|staged| staged.size == one.bytes_out);
+            if let Outcome::Staged { outputs, account: one, records, .. } = &mark.outcome {
+                sizes_agree &= counted(&plan.header.operation, outputs, one, records);
                 account = Some(account.map_or_else(|| one.clone(), |sum| sum.plus(one)));
             }
         }
-        let fault = match group_account(objects, bytes, &account.unwrap_or_default()) {
+        let fault = match group_account(objects, bytes, balance, &account.unwrap_or_default()) {
             Err(imbalance) => imbalance.to_string(),
             Ok(()) if !sizes_agree => "the staged bytes are not those that were counted".into(),
             Ok(()) => continue,
@@ -165,6 +168,20 @@ async fn give_up_unbalanced(
         }
     }
     Ok(found)
+}
+
+/// Whether the account of a task speaks of the very outputs that it staged, and those of records balance one by one.
+fn counted(operation: &OperationOptions, outputs: &[Staged], account: &Account, records: &[OutputRecords]) -> bool {
+    match operation {
+        OperationOptions::Combine(_) => outputs.first().is_some_and(|staged| staged.size == account.bytes_out),
+        OperationOptions::Convert(_) => {
+            let bytes: u64 = outputs.iter().map(|staged| staged.size).sum();
+            bytes == account.bytes_out
+                && outputs.len() as u64 == account.objects_out
+                && outputs.len() == records.len()
+                && records.iter().all(OutputRecords::balances)
+        }
+    }
 }
 
 /// Every output of groups that were not given up, as the winning marks name it.
@@ -195,8 +212,7 @@ pub(super) fn sealed_output(task: &Task, generation: u32, output: u32, staged: &
         generation,
         output,
         staged: staged.clone(),
-        // Only the output itself may replace something; the manifest beside it is always new.
-        replaces: if output == 0 { task.replaces.clone() } else { None },
+        replaces: task.replaced_by(output, &staged.key).cloned(),
     }
 }
 

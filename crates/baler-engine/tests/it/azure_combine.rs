@@ -94,7 +94,7 @@ content_type = "application/x-blob"
 
 fn committed(report: &RunReport) {
     assert_eq!(report.status, Status::Committed, "{report:#?}");
-    assert_eq!(report.account.check(), Ok(()));
+    assert_eq!(report.account.check_bytes(), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,8 @@
 mod azure_combine;
 mod bad_input;
 mod combine;
+mod convert;
+mod convert_crash;
 mod crash;
 mod directory;
 mod disk;

@@ -181,7 +181,7 @@ fn check(case: &Case, report: &RunReport) {
     let status = if expected.is_empty() { Status::Nothing } else { Status::Committed };
     assert_eq!(report.status, status, "{report:#?}");
     let account = &report.account;
-    assert_eq!(account.check(), Ok(()));
+    assert_eq!(account.check_bytes(), Ok(()));
     assert_eq!(account.objects_out, expected.len() as u64);
     assert_eq!(account.bytes_out, expected.values().map(|body| body.len() as u64).sum::<u64>());
     let mut published: Vec<(String, u64)> =

@@ -49,7 +49,7 @@ fn fill(world: &S3World, suffix: &str, end: &[u8]) -> Vec<u8> {
 
 fn committed(report: &RunReport) {
     assert_eq!(report.status, Status::Committed, "{report:#?}");
-    assert_eq!(report.account.check(), Ok(()));
+    assert_eq!(report.account.check_bytes(), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

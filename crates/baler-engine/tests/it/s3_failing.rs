@@ -46,7 +46,7 @@ async fn survives(script: Vec<Scripted>, what: &str) -> BTreeMap<Op, u64> {
     world.server.script(script);
     let report = world.process(FLOW, None).run_one().await;
     assert_eq!(report.status, Status::Committed, "{what}: {report:#?}");
-    assert_eq!(report.account.check(), Ok(()), "{what}");
+    assert_eq!(report.account.check_bytes(), Ok(()), "{what}");
     for (key, body) in &expected {
         assert!(world.server.object("lake", key).is_some_and(|is| is == *body), "{what}: `{key}` is wrong");
     }

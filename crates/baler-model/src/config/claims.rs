@@ -135,10 +135,21 @@ impl Ground<'_> {
         let from_what = format!("`from` (`{}`)", address(&flow.from.store, from.as_str()));
         let to_what = format!("`to` (`{}`)", address(&flow.to.store, to.as_str()));
         let mut beside = Vec::new();
-        let Operation::Combine(combine) = &flow.operation;
-        if combine.redshift_manifest == RedshiftManifest::Beside {
-            let shape = to.shape().clone().then(&Shape::literal(".manifest"));
-            beside.push(self.region(&flow.to.store, &shape, "the Redshift manifest".to_owned(), Culprit::To));
+        match &flow.operation {
+            Operation::Combine(combine) if combine.redshift_manifest == RedshiftManifest::Beside => {
+                let shape = to.shape().clone().then(&Shape::literal(".manifest"));
+                beside.push(self.region(&flow.to.store, &shape, "the Redshift manifest".to_owned(), Culprit::To));
+            }
+            Operation::Combine(_) => {}
+            Operation::Convert(convert) => {
+                for target in &convert.targets[1..] {
+                    let what = format!("`to` (`{}`)", address(&flow.to.store, target.template.as_str()));
+                    beside.push(self.region(&flow.to.store, target.template.shape(), what, Culprit::To));
+                }
+                let shape = Shape::literal(&format!("{}/{}/", convert.quarantine, flow.name)).then(&Shape::anything());
+                let what = format!("`quarantine` (`{}`)", address(&flow.to.store, &convert.quarantine));
+                beside.push(self.region(&flow.to.store, &shape, what, Culprit::To));
+            }
         }
         if let AfterCommit::Archive { to: archive } = &flow.sources.after_commit {
             let shape =
@@ -203,6 +214,19 @@ impl Ground<'_> {
                     hint: "choose another name".to_owned(),
                     at,
                 });
+            }
+        }
+        let several = matches!(reach.flow.operation, Operation::Convert(_));
+        let written: Vec<&Region> = written().filter(|region| several && region.at == Culprit::To).collect();
+        for (number, one) in written.iter().enumerate() {
+            for other in &written[..number] {
+                if one.container == other.container && one.shape.overlaps(&other.shape) == Overlap::Yes {
+                    found.push(Conflict {
+                        message: format!("{} overlaps with {}", one.what, other.what),
+                        hint: "each kind of outputs needs keys of its own: give each a prefix".to_owned(),
+                        at: Culprit::To,
+                    });
+                }
             }
         }
         found

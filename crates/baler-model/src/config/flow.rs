@@ -3,6 +3,7 @@
 use super::cron;
 use super::place::PathKind;
 use super::raw::{At, RawAfterCommit, RawCheck, RawFlow, RawHeader, RawOperation, RawSeparator, RawTrigger};
+use super::raw_convert::RawTo;
 use super::resolved::{
     AfterCommit, Batch, Check, CombineConfig, Deletes, FlowConfig, Header, Operation, Overwrite, RedshiftManifest,
     Separator, Source, SourcePolicy, Target, Trigger,
@@ -30,7 +31,6 @@ impl Checker<'_> {
         let trigger = raw.on.as_ref().and_then(|on| self.trigger(on));
         let from = self.from(&raw.from);
         let pattern = from.as_ref().map(|from| &from.pattern);
-        let to = pattern.and_then(|pattern| self.to(&raw.to, pattern));
         let mut conditions = Vec::new();
         let mut order = OrderBy::default();
         if let Some(pattern) = pattern {
@@ -47,17 +47,17 @@ impl Checker<'_> {
             }
             let names = raw.order_by.iter().map(|name| name.value.as_str());
             order = OrderBy::parse(names, pattern).unwrap_or_default();
-            self.manifest_variables(raw, pattern, to.as_ref());
         }
         let batch = self.batch(raw);
         let sources = self.sources_policy(raw);
-        let operation = match (&raw.operation.value, pattern, &to) {
-            (RawOperation::Combine, Some(pattern), Some(to)) => self.combine(raw, pattern, &to.template),
-            (RawOperation::Combine, _, _) => None,
-        };
+        let done = pattern.and_then(|pattern| match raw.operation.value {
+            RawOperation::Combine => self.combined(raw, pattern),
+            RawOperation::Convert => self.converted(raw, pattern, sources.as_ref()),
+        });
         if self.problems.len() > before {
             return None;
         }
+        let (to, operation) = done?;
         Some(FlowConfig {
             name: flow_name?,
             trigger,
@@ -65,11 +65,47 @@ impl Checker<'_> {
             conditions,
             order,
             batch,
-            to: to?,
+            to,
             overwrite: if raw.overwrite { Overwrite::Allow } else { Overwrite::Refuse },
             sources: sources?,
-            operation: Operation::Combine(operation?),
+            operation,
         })
+    }
+
+    fn combined(&mut self, raw: &RawFlow, pattern: &Pattern) -> Option<(Target, Operation)> {
+        self.refuse_convert_settings(raw);
+        let RawTo::Path(path) = &raw.to.value else {
+            self.report(&raw.to.span, "`combine` has one `to`", "write it as a text: `to = \"lake:out/…\"`");
+            return None;
+        };
+        let at = At { value: path.clone(), span: raw.to.span.clone() };
+        let to = self.to(&at, pattern);
+        self.manifest_variables(raw, &at, pattern, to.as_ref());
+        let to = to?;
+        let combine = self.combine(raw, &at, pattern, &to.template)?;
+        Some((to, Operation::Combine(combine)))
+    }
+
+    fn converted(
+        &mut self,
+        raw: &RawFlow,
+        pattern: &Pattern,
+        sources: Option<&SourcePolicy>,
+    ) -> Option<(Target, Operation)> {
+        if let Some(At { value: RawTrigger { manifests: Some(at), .. }, .. }) = &raw.on {
+            self.report(&at.span, "manifests ask for one output each", "they belong to `do = \"combine\"`");
+            return None;
+        }
+        if let Some(name) = pattern.variables().next() {
+            let message = format!("`{{{name}}}` is filled from a manifest");
+            self.report(&raw.from.span, message, "manifests belong to `do = \"combine\"`");
+            return None;
+        }
+        if raw.redshift_manifest {
+            self.report(&raw.to.span, "`redshift_manifest` belongs to `do = \"combine\"`", "leave it out");
+        }
+        let (to, convert) = self.convert(raw, pattern, sources)?;
+        Some((to, Operation::Convert(Box::new(convert))))
     }
 
     fn from(&mut self, at: &At<String>) -> Option<Source> {
@@ -102,10 +138,10 @@ impl Checker<'_> {
     }
 
     /// `{manifest.…}` needs a trigger that brings manifests.
-    fn manifest_variables(&mut self, raw: &RawFlow, pattern: &Pattern, to: Option<&Target>) {
+    fn manifest_variables(&mut self, raw: &RawFlow, path: &At<String>, pattern: &Pattern, to: Option<&Target>) {
         let has_manifests = raw.on.as_ref().is_some_and(|on| on.value.manifests.is_some());
         let in_from = pattern.variables().next().map(|name| (name, &raw.from));
-        let in_to = to.and_then(|to| to.template.variables().next()).map(|name| (name, &raw.to));
+        let in_to = to.and_then(|to| to.template.variables().next()).map(|name| (name, path));
         if let Some((name, at)) = in_from.or(in_to)
             && !has_manifests
         {
@@ -167,7 +203,11 @@ impl Checker<'_> {
     }
 
     fn batch(&mut self, raw: &RawFlow) -> Batch {
-        let mut batch = Batch { max_objects: None, max_bytes: None, min_objects: MIN_OBJECTS, settle: Span::ZERO };
+        let min_objects = match raw.operation.value {
+            RawOperation::Combine => MIN_OBJECTS,
+            RawOperation::Convert => 1,
+        };
+        let mut batch = Batch { max_objects: None, max_bytes: None, min_objects, settle: Span::ZERO };
         let Some(At { value: given, .. }) = &raw.batch else { return batch };
         batch.max_objects = given.max_objects.as_ref().map(|at| at.value);
         if let Some(max) = &given.max_objects
@@ -252,11 +292,17 @@ impl Checker<'_> {
         Some(policy)
     }
 
-    fn combine(&mut self, raw: &RawFlow, pattern: &Pattern, template: &Template) -> Option<CombineConfig> {
+    fn combine(
+        &mut self,
+        raw: &RawFlow,
+        path: &At<String>,
+        pattern: &Pattern,
+        template: &Template,
+    ) -> Option<CombineConfig> {
         let before = self.problems.len();
         let from = Suffix::of(pattern.literal_suffix());
         let to = Suffix::of(template.literal_suffix());
-        for (suffix, at) in [(&from, &raw.from), (&to, &raw.to)] {
+        for (suffix, at) in [(&from, &raw.from), (&to, path)] {
             if let Some(suffix) = suffix
                 && !suffix.is_joinable()
             {
@@ -281,7 +327,7 @@ impl Checker<'_> {
                 name(to),
                 to.as_str()
             );
-            self.at_end(&raw.to, to, message, "`combine` does not recompress: end `to` in the suffix of `from`");
+            self.at_end(path, to, message, "`combine` does not recompress: end `to` in the suffix of `from`");
         }
         let compressed = [&from, &to].into_iter().flatten().find(|suffix| suffix.codec().is_some());
         let separator = match raw.separator.as_ref().map_or(RawSeparator::Auto, |at| at.value) {

@@ -6,10 +6,12 @@
 //! Whoever holds a [`Config`] need not check any of it again.
 
 mod claims;
+mod convert;
 mod cron;
 mod flow;
 mod place;
 mod raw;
+mod raw_convert;
 mod resolved;
 mod source;
 mod suffix;
@@ -22,8 +24,9 @@ pub use place::{
 };
 pub use raw::schema;
 pub use resolved::{
-    AfterCommit, Batch, Check, CombineConfig, Config, Deletes, FlowConfig, Header, Operation, Overwrite,
-    RedshiftManifest, Separator, Source, SourcePolicy, Target, Trigger,
+    AfterCommit, Batch, Check, CombineConfig, Config, ConvertConfig, ConvertTarget, Deletes, FlowConfig, Header,
+    Operation, Overwrite, RedshiftManifest, SchemaBase, SchemaSource, Separator, Source, SourcePolicy, Target,
+    TimeSource, Trigger,
 };
 pub use source::{ConfigError, Problem};
 pub use validate::RawConfig;

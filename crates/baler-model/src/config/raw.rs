@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
+use super::raw_convert::{RawCompression, RawDrift, RawFormat, RawLimit, RawProvenance, RawSchema, RawTo, RawWords};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 
@@ -131,7 +132,8 @@ pub(super) struct RawStoreTable {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Flow")]
 pub(super) struct RawFlow {
-    /// The operation. Required. This build has `"combine"`: byte-level stitching of many objects into few.
+    /// The operation. Required. This build has `"combine"`: byte-level stitching of many objects into few; and `"convert"`:
+    /// records decoded, typed, partitioned and encoded.
     #[serde(rename = "do")]
     pub(super) operation: At<RawOperation>,
     /// What starts the flow under `baler watch`; `baler run` takes no notice. Default: nothing.
@@ -149,8 +151,9 @@ pub(super) struct RawFlow {
     /// How many inputs make one output. Default: all of a group.
     pub(super) batch: Option<At<RawBatch>>,
     /// What an output is called: a store and a template with the names of `from`. Inputs that agree on all names used
-    /// bare are one group. Required. Example: `"lake:daily/{day:%Y-%m-%d}.jsonl"`.
-    pub(super) to: At<String>,
+    /// bare are one group. With `convert` also a table, or several, each with a `path` or a `layout`; all in one store.
+    /// Required. Example: `"lake:daily/{day:%Y-%m-%d}.jsonl"`.
+    pub(super) to: At<RawTo>,
     /// Whether an object that Baler did not write may be overwritten. Default: `false`.
     #[serde(default)]
     pub(super) overwrite: bool,
@@ -170,6 +173,39 @@ pub(super) struct RawFlow {
     pub(super) redshift_manifest: bool,
     /// Content type of the outputs. Default: the store's. Example: `"application/x-ndjson"`.
     pub(super) content_type: Option<At<String>>,
+    /// With `convert`: the format of the inputs where their suffixes do not say: `"jsonl"`, `"json"`, `"csv"`, `"parquet"`,
+    /// `"arrow"`, or CSV with its marks. Default: by suffix. Example: `{ csv = { delimiter = ";", header = false } }`.
+    pub(super) format: Option<At<RawFormat>>,
+    /// With `convert`: the keys, separated by dots, under which a JSON document holds its records. Default: the document
+    /// is the array. Example: `"response.records"`.
+    pub(super) records: Option<At<String>>,
+    /// With `convert`: the columns and their types. Default: inferred from a sample of the first run, then kept.
+    pub(super) schema: Option<At<RawSchema>>,
+    /// With `convert`: where the time of a record stands: a placeholder of `from` that captures a time, else a column.
+    /// Default: the only such placeholder. Example: `"target_start"`.
+    pub(super) time: Option<At<String>>,
+    /// With `convert`: how much time an input holds from its placeholder's instant on: `"hour"`, `"day"`, `"month"` or
+    /// `"year"`. Default: as precise as the placeholder is written (`%Y/%m/%d` is a day); a day for S3DB.
+    pub(super) covers: Option<At<String>>,
+    /// With `convert` and a plain `to`: the partition of an output: `"hour"`, `"day"`, `"month"`, `"year"`, or columns.
+    /// Default: none but what the names in `to` say. Example: `"month"`.
+    pub(super) partition: Option<At<RawWords>>,
+    /// With `convert` and a plain `to`: the codec of the outputs, or within Parquet. Default: as the suffix says; within
+    /// Parquet `"snappy"`. Example: `{ codec = "zstd", level = 9 }`.
+    pub(super) compression: Option<At<RawCompression>>,
+    /// With `convert`: what happens when objects have other columns than the schema: `"fail"`, `"quarantine"` (records that
+    /// do not fit are set aside, further columns left out) or `"widen"` (the schema grows). Default: `"fail"`.
+    pub(super) on_drift: Option<At<RawDrift>>,
+    /// With `convert`: a group fails when more of its records than this are set aside: a number, or a share. Default:
+    /// `"50%"`. Example: `100`.
+    pub(super) max_quarantined: Option<At<RawLimit>>,
+    /// With `convert`: where records that are set aside are written, in the store of `to`: `{quarantine}/{flow}/…`. Default:
+    /// `"_quarantine"`.
+    pub(super) quarantine: Option<At<String>>,
+    /// With `convert`: a compressed input that would grow beyond so many times its size is refused. Default: `1000`.
+    pub(super) max_expansion: Option<At<u64>>,
+    /// With `convert`: columns that tell where a record came from: `{ key = "_key", line = "_line" }`. Default: none.
+    pub(super) provenance: Option<At<RawProvenance>>,
 }
 
 /// An operation.
@@ -179,6 +215,8 @@ pub(super) struct RawFlow {
 pub(super) enum RawOperation {
     /// Byte-level stitching of many objects into few.
     Combine,
+    /// Decoding, typing, partitioning and encoding of records.
+    Convert,
 }
 
 /// What starts a flow: a schedule (`cron` or `every`), or `manifests`.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::place::{Place, StoreConfig, StoreId};
-use crate::{ByteSize, Condition, FlowName, OrderBy, Pattern, Span, Template};
+use crate::ledger::{DriftPolicy, FormatOptions, Provenance, QuarantineLimit};
+use crate::{ByteSize, Condition, FlowName, OrderBy, PartitionSize, Pattern, Span, Template};
 
 /// A checked configuration: every place names a store that is here, every name a placeholder that exists.
 #[derive(Debug, Clone)]
@@ -60,7 +61,7 @@ pub struct Source {
 }
 
 /// What a flow writes: keys of a store that a template names.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The store.
     pub store: StoreId,
@@ -145,6 +146,85 @@ pub enum Deletes {
 pub enum Operation {
     /// Byte-level stitching of many objects into few.
     Combine(CombineConfig),
+    /// Decoding, typing, partitioning and encoding of records.
+    Convert(Box<ConvertConfig>),
+}
+
+/// How records are converted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConvertConfig {
+    /// The kinds of outputs, at least one; all in the store of the flow's `to`, which is the first of them.
+    pub targets: Vec<ConvertTarget>,
+    /// The format of the inputs, where their suffixes do not say.
+    pub format: Option<FormatOptions>,
+    /// The keys under which a JSON document holds its records.
+    pub records: Vec<String>,
+    /// Where the columns come from.
+    pub schema: SchemaSource,
+    /// Where the time of a record stands.
+    pub time: TimeSource,
+    /// How much time an input holds, from the instant that its key names.
+    pub covers: Option<PartitionSize>,
+    /// What happens when objects have other columns than the schema.
+    pub drift: DriftPolicy,
+    /// A group fails when more of its records are set aside.
+    pub max_quarantined: QuarantineLimit,
+    /// The prefix of what is set aside, in the store of `to`; without `/` at its end.
+    pub quarantine: String,
+    /// A compressed input may grow to so many times its size.
+    pub max_expansion: u64,
+    /// Columns that tell where a record came from.
+    pub provenance: Provenance,
+}
+
+/// One kind of outputs of `convert`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConvertTarget {
+    /// The template of its keys.
+    pub template: Template,
+    /// The time that a partition holds.
+    pub partition: Option<PartitionSize>,
+    /// The columns that partition; names of placeholders are left out, since keys give those.
+    pub columns: Vec<String>,
+    /// The format.
+    pub format: FormatOptions,
+    /// The codec, by its name.
+    pub codec: String,
+    /// Its level.
+    pub level: Option<i64>,
+    /// An output closes when it would be larger. Units: bytes.
+    pub max_bytes: Option<ByteSize>,
+}
+
+/// Where the columns of records come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaSource {
+    /// Declared columns and their types, in the order of the file; beside a base they override single ones.
+    pub columns: Vec<(String, String)>,
+    /// Where the others come from.
+    pub base: SchemaBase,
+}
+
+/// Where columns that are not declared come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SchemaBase {
+    /// There are no others.
+    Declared,
+    /// From the metadata file of a data set of S3DB.
+    S3db(Box<Target>),
+    /// From a sample of the first run.
+    Inferred,
+}
+
+/// Where the time of a record stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TimeSource {
+    /// Nowhere.
+    None,
+    /// In a placeholder of `from`.
+    Key(String),
+    /// In a column.
+    Column(String),
 }
 
 /// How objects are combined.

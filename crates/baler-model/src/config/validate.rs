@@ -25,7 +25,12 @@ const SECTIONS: [&str; 4] = ["version", "state", "stores", "flows"];
 const FLOW_KEYS: [&str; 4] = ["do", "on", "from", "to"];
 
 /// The verbs that Baler has elsewhere.
-const OTHER_VERBS: [&str; 4] = ["convert", "scatter", "extract", "model"];
+const OTHER_VERBS: [&str; 3] = ["scatter", "extract", "model"];
+
+/// The verbs of this build, for hints.
+const VERBS: [&str; 2] = ["combine", "convert"];
+
+const THIS_BUILD: &str = "this build has `do = \"combine\"` and `do = \"convert\"`";
 
 const DEFAULT_STATE: &str = "./.baler";
 
@@ -106,14 +111,13 @@ impl RawConfig {
             let ground = Ground { stores: &checker.stores, state };
             for (index, conflict) in claims::find(&ground, &flows) {
                 let raw = raw[index];
-                let at = match conflict.at {
-                    Culprit::From => &raw.from,
-                    Culprit::To => &raw.to,
-                    Culprit::ArchiveTo => {
-                        raw.sources.as_ref().and_then(|sources| sources.value.archive_to.as_ref()).unwrap_or(&raw.to)
-                    }
+                let archive = || raw.sources.as_ref().and_then(|sources| sources.value.archive_to.as_ref());
+                let span = match conflict.at {
+                    Culprit::From => &raw.from.span,
+                    Culprit::To => &raw.to.span,
+                    Culprit::ArchiveTo => archive().map_or(&raw.to.span, |at| &at.span),
                 };
-                checker.problems.push(self.sources.problem(&at.span, conflict.message, Some(conflict.hint)));
+                checker.problems.push(self.sources.problem(span, conflict.message, Some(conflict.hint)));
             }
         }
         let Checker { problems, stores, .. } = checker;
@@ -146,7 +150,7 @@ impl Reader<'_> {
         for (span, key) in unknown {
             match key.as_str() {
                 "connections" => {
-                    let hint = "connections belong to `scatter`, `extract` and `model`; this build has `combine`";
+                    let hint = "connections belong to `scatter`, `extract` and `model`; this build has `combine` and `convert`";
                     self.report(&span, "`[connections]` is not in this build", Some(hint.to_owned()));
                 }
                 key => {
@@ -208,7 +212,7 @@ impl Reader<'_> {
                 if self.misspelt(&value, &path, "do") {
                     return None;
                 }
-                let hint = "this build has `do = \"combine\"`";
+                let hint = THIS_BUILD;
                 self.report(
                     &name.span,
                     format!("flow `{}` does not say what to `do`", name.value),
@@ -222,13 +226,11 @@ impl Reader<'_> {
             }
         };
         let verb = operation.get_ref().as_str().unwrap_or_default();
-        if verb != "combine" {
+        if !VERBS.contains(&verb) {
             let (message, hint) = match OTHER_VERBS.contains(&verb) {
-                true => (format!("this build does not have `do = \"{verb}\"`"), "it has `do = \"combine\"`".to_owned()),
-                false if verb.is_empty() => {
-                    ("`do` names no operation".to_owned(), "this build has `do = \"combine\"`".to_owned())
-                }
-                false => (format!("unknown operation `{verb}`"), hint_of(verb, &["combine"])),
+                true => (format!("this build does not have `do = \"{verb}\"`"), THIS_BUILD.to_owned()),
+                false if verb.is_empty() => ("`do` names no operation".to_owned(), THIS_BUILD.to_owned()),
+                false => (format!("unknown operation `{verb}`"), hint_of(verb, &VERBS)),
             };
             let span = operation.span();
             self.report(&span, message, Some(hint));

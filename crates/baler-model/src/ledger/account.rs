@@ -48,6 +48,9 @@ pub enum Imbalance {
         /// Written plus set aside plus left out.
         accounted: u64,
     },
+    /// Records were to be counted and were not.
+    #[error("the records were not counted")]
+    Uncounted,
     /// A count differs from what the plan says.
     #[error("{what}: planned {planned}, found {found}")]
     Planned {
@@ -64,16 +67,27 @@ impl Account {
     /// Checks that bytes balance, and records where they were counted.
     ///
     /// Errors: [`Imbalance`]. Source: INV-ACCT-1.
-    pub fn check(&self) -> Result<(), Imbalance> {
+    pub fn check_bytes(&self) -> Result<(), Imbalance> {
         let expected = i128::from(self.bytes_in) + i128::from(self.bytes_inserted) - i128::from(self.bytes_removed);
         if i128::from(self.bytes_out) != expected {
             return Err(Imbalance::Bytes { bytes_out: self.bytes_out, expected });
         }
-        if let (Some(records_in), Some(out)) = (self.records_in, self.records_out) {
-            let accounted = out + self.quarantined.unwrap_or(0) + self.filtered.unwrap_or(0);
-            if records_in != accounted {
-                return Err(Imbalance::Records { records_in, accounted });
-            }
+        match self.records_in {
+            Some(_) => self.check_records(),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that records were counted and balance. Bytes of records that were decoded and encoded again do not.
+    ///
+    /// Errors: [`Imbalance`]. Source: INV-ACCT-1.
+    pub fn check_records(&self) -> Result<(), Imbalance> {
+        let (Some(records_in), Some(out)) = (self.records_in, self.records_out) else {
+            return Err(Imbalance::Uncounted);
+        };
+        let accounted = out + self.quarantined.unwrap_or(0) + self.filtered.unwrap_or(0);
+        if records_in != accounted {
+            return Err(Imbalance::Records { records_in, accounted });
         }
         Ok(())
     }
@@ -107,8 +121,8 @@ mod tests {
 
     #[test]
     fn bytes_balance_with_separators_and_headers() {
-        assert_eq!(bytes(10, 9, 1, 2).check(), Ok(()));
-        assert_eq!(bytes(10, 10, 1, 2).check(), Err(Imbalance::Bytes { bytes_out: 10, expected: 9 }));
+        assert_eq!(bytes(10, 9, 1, 2).check_bytes(), Ok(()));
+        assert_eq!(bytes(10, 10, 1, 2).check_bytes(), Err(Imbalance::Bytes { bytes_out: 10, expected: 9 }));
     }
 
     #[test]
@@ -120,7 +134,7 @@ mod tests {
             filtered: Some(0),
             ..Account::default()
         };
-        assert_eq!(account.check(), Err(Imbalance::Records { records_in: 5, accounted: 4 }));
+        assert_eq!(account.check_bytes(), Err(Imbalance::Records { records_in: 5, accounted: 4 }));
     }
 
     #[test]

@@ -38,12 +38,35 @@ pub enum Outcome {
         account: Account,
         /// How it was done.
         work: Work,
+        /// With `convert`: what each output holds, in the order of `outputs`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        records: Vec<OutputRecords>,
     },
     /// Its group is given up; nothing is marked above this.
     GivenUp {
         /// Why.
         reason: Failure,
     },
+}
+
+/// The records of one output of `convert`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputRecords {
+    /// How many it holds.
+    pub records: u64,
+    /// How many its inputs held.
+    pub records_in: u64,
+    /// How many of those were set aside.
+    pub quarantined: u64,
+    /// How many of those were left out on request.
+    pub filtered: u64,
+}
+
+impl OutputRecords {
+    /// Whether each record that its inputs held is accounted for (INV-ACCT-1).
+    pub fn balances(&self) -> bool {
+        self.records_in == self.records + self.quarantined + self.filtered
+    }
 }
 
 /// How a task was done. Units: bytes, milliseconds.

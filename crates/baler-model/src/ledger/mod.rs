@@ -4,17 +4,22 @@
 //! changed in place: log entries, plans, claims, marks and seals are created once.
 
 mod account;
+mod convert;
 mod event;
 mod mark;
 mod plan;
 mod seal;
 
 pub use account::{Account, Imbalance};
+pub use convert::{
+    ConvertOptions, ConvertTask, DriftPolicy, FormatOptions, PlannedOutput, PlannedSchema, Provenance, QuarantineLimit,
+    TargetOptions, ranges,
+};
 pub use event::{CommittedObject, Counts, Entry, Event, Manifest, OutputClaim, Trigger};
-pub use mark::{FailedAttempt, Failure, Heartbeat, Mark, Outcome, Work};
+pub use mark::{FailedAttempt, Failure, Heartbeat, Mark, Outcome, OutputRecords, Work};
 pub use plan::{
-    Claim, ClaimsHeader, CombineOptions, DisposalPlan, GroupId, PlanHeader, PlannedStore, SeparatorRule, Task,
-    redshift_manifest_key,
+    Claim, ClaimsHeader, CombineOptions, DisposalPlan, GroupId, OperationOptions, PlanHeader, PlannedStore,
+    SeparatorRule, Task, redshift_manifest_key,
 };
 pub use seal::{SealHeader, SealedOutput};
 

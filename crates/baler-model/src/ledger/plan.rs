@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::convert::{ConvertOptions, ConvertTask};
 use super::event::{Counts, Manifest};
 use crate::{FlowName, InputVersion, Key, LogSeq, ObjectVersion, RunId, TaskId};
 
@@ -29,8 +30,9 @@ pub struct PlanHeader {
     pub source: PlannedStore,
     /// Where the outputs will lie.
     pub target: PlannedStore,
-    /// How objects are joined.
-    pub combine: CombineOptions,
+    /// What is done: `combine` or `convert`, with what it needs.
+    #[serde(flatten)]
+    pub operation: OperationOptions,
     /// What becomes of the sources.
     pub sources: DisposalPlan,
     /// The manifest that started the run.
@@ -47,6 +49,16 @@ pub struct PlannedStore {
     pub name: String,
     /// Its address, without credentials.
     pub url: String,
+}
+
+/// What a run does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationOptions {
+    /// It joins objects.
+    Combine(CombineOptions),
+    /// It decodes and encodes records.
+    Convert(Box<ConvertOptions>),
 }
 
 /// How `combine` joins objects.
@@ -111,11 +123,14 @@ pub struct Task {
     pub group: GroupId,
     /// What it reads: joined in this order.
     pub inputs: Vec<InputVersion>,
-    /// Where its output will appear.
+    /// Where its output will appear; of several outputs the first, by which people know its group.
     pub key: Key,
     /// The foreign version that the output may replace (`overwrite = true`); else nothing may be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<ObjectVersion>,
+    /// With `convert`: what it makes; `key` and `replaces` are those of its first output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convert: Option<Box<ConvertTask>>,
 }
 
 impl Task {
@@ -124,13 +139,38 @@ impl Task {
         self.inputs.iter().map(|input| input.size).sum()
     }
 
-    /// The keys that it writes: its output, and the manifest beside it where one is wanted.
-    pub fn output_keys(&self, options: &CombineOptions) -> Vec<Key> {
-        let mut keys = vec![self.key.clone()];
-        if options.redshift_manifest {
-            keys.push(redshift_manifest_key(&self.key));
+    /// The keys that it may write: its outputs; beside them a manifest or records that were set aside.
+    pub fn output_keys(&self, operation: &OperationOptions) -> Vec<Key> {
+        match (operation, &self.convert) {
+            (OperationOptions::Combine(options), _) if options.redshift_manifest => {
+                vec![self.key.clone(), redshift_manifest_key(&self.key)]
+            }
+            (OperationOptions::Convert(_), Some(convert)) => {
+                let outputs = convert.outputs.iter().map(|output| output.key.clone());
+                outputs.chain([convert.quarantine.clone()]).collect()
+            }
+            (OperationOptions::Combine(_) | OperationOptions::Convert(_), _) => vec![self.key.clone()],
         }
-        keys
+    }
+
+    /// The version that one of its staged outputs replaces; `None` where nothing may be there.
+    pub fn replaced_by(&self, number: u32, key: &Key) -> Option<&ObjectVersion> {
+        match &self.convert {
+            Some(convert) => convert.outputs.iter().find(|output| output.key == *key)?.replaces.as_ref(),
+            // Only the output itself may replace something; the manifest beside it is always new.
+            None if number == 0 => self.replaces.as_ref(),
+            None => None,
+        }
+    }
+
+    /// Whether an input is read again, without being claimed.
+    pub fn is_reread(&self, input: u32) -> bool {
+        self.convert.as_ref().is_some_and(|convert| convert.reread.binary_search(&input).is_ok())
+    }
+
+    /// Whether an output only tells of the first one, and is worth nothing without it.
+    pub fn is_beside(&self, number: u32) -> bool {
+        self.convert.is_none() && number > 0
     }
 }
 

@@ -10,6 +10,8 @@
 //! | `{count}`, `{index}` | how many inputs, the number of the output within its group from 0; both may be padded |
 //! | `{today}`, `{yesterday}`, `{now}` | times, fixed in the plan; `{now:%H%M}` formats |
 //! | `{run}` | the name of the run |
+//! | `{partition:%Y-%m}`, `{partition:epoch}` | with `convert`: the first instant of the partition |
+//! | `{column}` | with `convert`: the value of a column that partitions |
 //! | `{manifest.target}` | a variable: literal text once [`Template::bind`] has filled it |
 //! | `{{`, `}}` | a brace |
 
@@ -21,6 +23,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use crate::condition::{day_start, yesterday_start};
+use crate::partition::{NULL_PARTITION, write_path_value};
 use crate::pattern::{Captures, Pattern, Shape, UnboundVariable, Value};
 use crate::text::SyntaxError;
 use crate::time_format::TimeFormat;
@@ -44,11 +47,31 @@ pub struct Template {
 enum Part {
     Literal(String),
     Variable(String),
-    Field { name: String, slot: usize, of: Member, format: Format },
-    Count { width: usize },
-    Index { width: usize },
-    Clock { instant: Instant, format: TimeFormat },
+    Field {
+        name: String,
+        slot: usize,
+        of: Member,
+        format: Format,
+    },
+    Count {
+        width: usize,
+    },
+    Index {
+        width: usize,
+    },
+    Clock {
+        instant: Instant,
+        format: TimeFormat,
+    },
     Run,
+    /// The first instant of a partition.
+    Partition {
+        format: Format,
+    },
+    /// The value of the column of this number among those that partition.
+    Column {
+        number: usize,
+    },
 }
 
 /// Whose capture a template takes.
@@ -90,6 +113,26 @@ pub struct RenderContext<'a> {
     pub now: Timestamp,
     /// The run.
     pub run: &'a RunId,
+    /// The partition, where the template was read with words for it.
+    pub partition: Partition<'a>,
+}
+
+/// What tells the records of one output from those of others.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Partition<'a> {
+    /// The first instant of its time; `None` where the records have none.
+    pub start: Option<Timestamp>,
+    /// The values of the columns that partition, in their order.
+    pub columns: &'a [Option<&'a str>],
+}
+
+/// What a template may name besides the placeholders of `from`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Vocabulary<'a> {
+    /// `{partition:…}`.
+    pub partition: bool,
+    /// Columns by which records are partitioned.
+    pub columns: &'a [String],
 }
 
 /// Why a template could not be rendered.
@@ -149,7 +192,14 @@ impl Template {
     ///
     /// Errors: [`TemplateError`] with the byte offset of what cannot be understood.
     pub fn parse(text: &str, from: &Pattern) -> Result<Self, TemplateError> {
-        let parts = parse::parse(text, from)?;
+        Self::parse_with(text, from, Vocabulary::default())
+    }
+
+    /// Reads a template whose names are those of a pattern, or words for partitions.
+    ///
+    /// Errors: [`TemplateError`] with the byte offset of what cannot be understood.
+    pub fn parse_with(text: &str, from: &Pattern, words: Vocabulary<'_>) -> Result<Self, TemplateError> {
+        let parts = parse::parse(text, from, words)?;
         let shapes = parts.iter().map(|part| part.shape(from)).collect();
         Ok(Self::build(text.to_owned(), parts, shapes))
     }
@@ -213,13 +263,54 @@ impl Template {
             | Part::Count { .. }
             | Part::Index { .. }
             | Part::Clock { .. }
-            | Part::Run => None,
+            | Part::Run
+            | Part::Partition { .. }
+            | Part::Column { .. } => None,
         })
     }
 
     /// Whether outputs of one group differ by their number.
     pub fn uses_index(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Index { .. }))
+    }
+
+    /// Whether every run gives its outputs names of their own.
+    pub fn names_runs(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Run))
+    }
+
+    /// Whether it names the first instant of a partition.
+    pub fn uses_partition(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Partition { .. }))
+    }
+
+    /// The numbers of the partitioning columns that it names.
+    pub fn columns(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Column { number } => Some(*number),
+            _ => None,
+        })
+    }
+
+    /// What of it depends on more than an input's own key and partition: its text and where it stands, for a message.
+    pub fn volatile(&self) -> Option<&'static str> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Field { of: Member::First, .. } => Some(".first"),
+            Part::Field { of: Member::Last, .. } => Some(".last"),
+            Part::Field { of: Member::Min, .. } => Some(".min"),
+            Part::Field { of: Member::Max, .. } => Some(".max"),
+            Part::Count { .. } => Some("{count"),
+            Part::Index { .. } => Some("{index"),
+            Part::Clock { instant: Instant::Now, .. } => Some("{now"),
+            Part::Clock { instant: Instant::Today, .. } => Some("{today"),
+            Part::Clock { instant: Instant::Yesterday, .. } => Some("{yesterday"),
+            Part::Literal(_)
+            | Part::Variable(_)
+            | Part::Field { of: Member::Shared, .. }
+            | Part::Run
+            | Part::Partition { .. }
+            | Part::Column { .. } => None,
+        })
     }
 
     /// The literal text that every key of the template begins with.
@@ -280,6 +371,16 @@ impl Template {
                     format.write(at, &mut out);
                 }
                 Part::Run => out.push_str(context.run.as_str()),
+                Part::Partition { format } => match (context.partition.start, format) {
+                    (None, _) => out.push_str(NULL_PARTITION),
+                    (Some(start), Format::Time(format)) => format.write(start, &mut out),
+                    (Some(start), Format::Epoch | Format::AsCaptured | Format::Padded(_)) => {
+                        write_padded(start.as_second(), 0, &mut out);
+                    }
+                },
+                Part::Column { number } => {
+                    write_path_value(context.partition.columns.get(*number).copied().flatten(), &mut out);
+                }
             }
         }
         Ok(Key::try_new(out)?)

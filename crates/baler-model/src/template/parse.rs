@@ -1,6 +1,7 @@
 //! Reads the text of a template into parts.
 
-use super::{Format, Instant, Member, Part, TemplateError};
+use super::{Format, Instant, Member, Part, TemplateError, Vocabulary};
+use crate::partition::NULL_PARTITION;
 use crate::pattern::{FieldType, MANIFEST_VARIABLES, Pattern, Shape};
 use crate::text::{did_you_mean, hint_for, quoted_list};
 use crate::time_format::TimeFormat;
@@ -15,7 +16,7 @@ const FOREIGN_WORDS: [(&str, &str); 4] =
 const MEMBERS: [(&str, Member); 4] =
     [("first", Member::First), ("last", Member::Last), ("min", Member::Min), ("max", Member::Max)];
 
-pub(super) fn parse(text: &str, from: &Pattern) -> Result<Vec<Part>, TemplateError> {
+pub(super) fn parse(text: &str, from: &Pattern, words: Vocabulary<'_>) -> Result<Vec<Part>, TemplateError> {
     if text.is_empty() {
         return Err(TemplateError::hinted(
             0,
@@ -35,7 +36,7 @@ pub(super) fn parse(text: &str, from: &Pattern) -> Result<Vec<Part>, TemplateErr
             let end = rest
                 .find('}')
                 .ok_or_else(|| TemplateError::hinted(at, "`{` is not closed", "write `{{` for a brace"))?;
-            parts.push(part(&rest[1..end], at + 1, from)?);
+            parts.push(part(&rest[1..end], at + 1, from, words)?);
             at += end + 1;
             continue;
         } else {
@@ -59,7 +60,7 @@ pub(super) fn parse(text: &str, from: &Pattern) -> Result<Vec<Part>, TemplateErr
 }
 
 /// Reads what stands between braces.
-fn part(inside: &str, at: usize, from: &Pattern) -> Result<Part, TemplateError> {
+fn part(inside: &str, at: usize, from: &Pattern, words: Vocabulary<'_>) -> Result<Part, TemplateError> {
     let (name, spec) = match inside.split_once(':') {
         Some((name, spec)) => (name, Some(spec)),
         None => (inside, None),
@@ -98,10 +99,50 @@ fn part(inside: &str, at: usize, from: &Pattern) -> Result<Part, TemplateError> 
     if of != Member::Shared && OWN_WORDS.contains(&base) {
         return Err(TemplateError::new(at, format!("`{{{base}}}` is one for all inputs: leave out the `.`")));
     }
-    own_word(base, spec, at, spec_at, from)
+    if of == Member::Shared
+        && let Some(part) = partition_word(base, spec, at, spec_at, words)?
+    {
+        return Ok(part);
+    }
+    own_word(base, spec, at, spec_at, from, words)
 }
 
-fn own_word(word: &str, spec: Option<&str>, at: usize, spec_at: usize, from: &Pattern) -> Result<Part, TemplateError> {
+/// Reads a word that stands for a partition, if it is one.
+fn partition_word(
+    word: &str,
+    spec: Option<&str>,
+    at: usize,
+    spec_at: usize,
+    words: Vocabulary<'_>,
+) -> Result<Option<Part>, TemplateError> {
+    if let Some(number) = words.columns.iter().position(|column| column == word) {
+        return match spec {
+            Some(_) => Err(TemplateError::new(spec_at, format!("`{word}` is a column and takes no format"))),
+            None => Ok(Some(Part::Column { number })),
+        };
+    }
+    if !words.partition || word != "partition" {
+        return Ok(None);
+    }
+    const HINT: &str = "write `{partition:%Y-%m-%d}`, or `{partition:epoch}` for its first second";
+    match spec {
+        Some("epoch") => Ok(Some(Part::Partition { format: Format::Epoch })),
+        Some(spec) if spec.contains('%') => {
+            Ok(Some(Part::Partition { format: Format::Time(TimeFormat::parse(spec, spec_at)?) }))
+        }
+        Some(spec) => Err(TemplateError::hinted(spec_at, format!("`{spec}` is no time format"), HINT)),
+        None => Err(TemplateError::hinted(at, "`{partition}` does not say how its time is written", HINT)),
+    }
+}
+
+fn own_word(
+    word: &str,
+    spec: Option<&str>,
+    at: usize,
+    spec_at: usize,
+    from: &Pattern,
+    words: Vocabulary<'_>,
+) -> Result<Part, TemplateError> {
     let width = || spec.map_or(Ok(0), |spec| padding(spec, spec_at));
     let clock = |instant, default: &str| {
         let format = TimeFormat::parse(spec.unwrap_or(default), spec_at)?;
@@ -123,11 +164,11 @@ fn own_word(word: &str, spec: Option<&str>, at: usize, spec_at: usize, from: &Pa
             None => Ok(Part::Run),
         },
         "" => Err(TemplateError::hinted(at, "a placeholder needs a name", "write `{{` for a brace")),
-        unknown => Err(unknown_word(unknown, at, from)),
+        unknown => Err(unknown_word(unknown, at, from, words)),
     }
 }
 
-fn unknown_word(word: &str, at: usize, from: &Pattern) -> TemplateError {
+fn unknown_word(word: &str, at: usize, from: &Pattern, words: Vocabulary<'_>) -> TemplateError {
     if let Some((_, verb)) = FOREIGN_WORDS.iter().find(|(known, _)| *known == word) {
         return TemplateError::hinted(
             at,
@@ -135,7 +176,7 @@ fn unknown_word(word: &str, at: usize, from: &Pattern) -> TemplateError {
             format!("it belongs to `do = \"{verb}\"`"),
         );
     }
-    let known: Vec<&str> = from.names().collect();
+    let known: Vec<&str> = from.names().chain(words.columns.iter().map(String::as_str)).collect();
     let hint = match did_you_mean(word, known.iter().copied().chain(OWN_WORDS)) {
         Some(guess) => format!("did you mean `{guess}`?"),
         None if known.is_empty() => format!("`from` has no placeholders; known are {}", quoted_list(&OWN_WORDS)),
@@ -194,6 +235,11 @@ impl Part {
             Part::Count { width } | Part::Index { width } => padded_digits(*width),
             Part::Clock { format, .. } => Shape::regex(&format.regex()),
             Part::Run => Shape::regex("[0-9A-Za-z][0-9A-Za-z._-]*"),
+            Part::Partition { format: Format::Time(format) } => {
+                Shape::regex(&format!("(?:{}|{NULL_PARTITION})", format.regex()))
+            }
+            Part::Partition { .. } => Shape::regex(&format!("(?:-?[0-9]+|{NULL_PARTITION})")),
+            Part::Column { .. } => Shape::regex("[^/]+"),
         }
     }
 }

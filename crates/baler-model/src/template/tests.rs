@@ -19,6 +19,7 @@ fn render(template: &str) -> String {
         index: 7,
         now: "2021-07-01T02:03:04.567891Z".parse().unwrap(),
         run: &run,
+        partition: Partition::default(),
     };
     Template::parse(template, &pattern).unwrap().render(&context).unwrap().to_string()
 }
@@ -113,7 +114,14 @@ fn variables_are_filled_with_literal_text() {
     let pattern = Pattern::parse("{x}").unwrap();
     let open = Template::parse("{manifest.target}/{x}", &pattern).unwrap();
     let run = RunId::try_new("r1").unwrap();
-    let context = RenderContext { pattern: &pattern, keys: &["a"], index: 0, now: Timestamp::UNIX_EPOCH, run: &run };
+    let context = RenderContext {
+        pattern: &pattern,
+        keys: &["a"],
+        index: 0,
+        now: Timestamp::UNIX_EPOCH,
+        run: &run,
+        partition: Partition::default(),
+    };
     assert!(matches!(open.render(&context), Err(RenderError::Unbound(_))));
     let bound = open.bind(&|_| Some("out/{y}".to_owned())).unwrap();
     assert_eq!(bound.render(&context).unwrap().as_str(), "out/{y}/a");
@@ -127,7 +135,14 @@ fn inputs_that_the_pattern_does_not_match_are_our_fault() {
     let run = RunId::try_new("r1").unwrap();
     let template = Template::parse("{x.first}", &pattern).unwrap();
     for keys in [&[][..], &["a.csv"][..]] {
-        let context = RenderContext { pattern: &pattern, keys, index: 0, now: Timestamp::UNIX_EPOCH, run: &run };
+        let context = RenderContext {
+            pattern: &pattern,
+            keys,
+            index: 0,
+            now: Timestamp::UNIX_EPOCH,
+            run: &run,
+            partition: Partition::default(),
+        };
         assert_eq!(template.render(&context).map_err(|error| error.kind()), Err(Kind::Internal));
     }
 }
@@ -144,7 +159,7 @@ proptest! {
         let key = format!("in/{date}/{db}/{n}.jsonl");
         let template = Template::parse(text, &pattern).unwrap();
         let run = RunId::try_new("r1").unwrap();
-        let context = RenderContext { pattern: &pattern, keys: &[&key], index: 0, now: midnight, run: &run };
+        let context = RenderContext { pattern: &pattern, keys: &[&key], index: 0, now: midnight, run: &run, partition: Partition::default() };
         let rendered = template.render(&context).unwrap();
         prop_assert_eq!(rendered.as_str(), key.as_str());
         let again = pattern.matches(rendered.as_str()).unwrap();
@@ -152,4 +167,31 @@ proptest! {
         prop_assert_eq!(template.shape().overlaps(&Shape::literal(&key)), Overlap::Yes);
         prop_assert_eq!(template.shape().within(pattern.shape()), Overlap::Yes);
     }
+}
+
+#[test]
+fn partitions_and_columns_are_named_where_they_are_known() {
+    let pattern = Pattern::parse("in/{set}/{start:epoch}.csv.gz").unwrap();
+    let columns = ["country".to_owned()];
+    let words = Vocabulary { partition: true, columns: &columns };
+    let text = "{set}/month={partition:%Y-%m}/country={country}/{partition:epoch}.parquet";
+    let template = Template::parse_with(text, &pattern, words).unwrap();
+    assert!(template.uses_partition());
+    assert_eq!(template.columns().collect::<Vec<_>>(), [0]);
+    let run = RunId::try_new("r1").unwrap();
+    let render = |start: Option<&str>, country: Option<&str>| {
+        let partition = Partition { start: start.map(|text| text.parse().unwrap()), columns: &[country] };
+        let keys: &[&str] = &["in/a/1623715200.csv.gz"];
+        let now = Timestamp::UNIX_EPOCH;
+        let context = RenderContext { pattern: &pattern, keys, index: 0, now, run: &run, partition };
+        template.render(&context).unwrap().to_string()
+    };
+    let june = render(Some("2021-06-01T00:00:00Z"), Some("a/b"));
+    assert_eq!(june, "a/month=2021-06/country=a%2Fb/1622505600.parquet");
+    let none = render(None, None);
+    let word = crate::partition::NULL_PARTITION;
+    assert_eq!(none, format!("a/month={word}/country={word}/{word}.parquet"));
+    let error = Template::parse_with("{partition}", &pattern, words).unwrap_err();
+    assert_eq!(error.message, "`{partition}` does not say how its time is written");
+    assert!(Template::parse("{partition:%Y}", &pattern).unwrap_err().message.contains("no meaning"));
 }

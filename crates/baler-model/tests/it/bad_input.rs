@@ -382,7 +382,7 @@ fn keys_that_do_not_match() {
 /// Lines of a flow that replace or follow those of [`FLOW`]; a line `key = …` replaces that key.
 const FLOWS: [&str; 62] = [
     "do = \"combin\"",
-    "do = \"convert\"",
+    "do = \"scatter\"",
     "do = 1",
     "do = \"\"",
     "from = \"\"",
@@ -466,6 +466,80 @@ fn flows() {
         lines.push(line.to_owned());
         config(&format!(
             "version = 1\nstores.lake = \"s3://bucket\"\nstate = \"lake:_baler\"\n[flows.f]\n{}\n",
+            lines.join("\n")
+        ))
+    });
+}
+
+const CONVERSIONS: [&str; 56] = [
+    "separator = \"none\"",
+    "header = \"first\"",
+    "check = \"decode\"",
+    "redshift_manifest = true",
+    "content_type = \"text/csv\"",
+    "on = { manifests = \"lake:watch\" }",
+    "format = \"cvs\"",
+    "format = { csv = { delimiter = \"ab\" } }",
+    "format = { csv = { delimiter = \"\\n\" } }",
+    "format = { csv = { delimiter = \"'\", quote = \"'\" } }",
+    "format = { csv = { comma = \";\" } }",
+    "format = 5",
+    "records = \"\"",
+    "records = \"a..b\"",
+    "schema = {}",
+    "schema = { infer = false }",
+    "schema = { columns = { a = 5 } }",
+    "schema = { s3db = \"lake:{collection}/METADATA.json\" }",
+    "schema = { s3db = \"METADATA.json\" }",
+    "schema = { s3db = \"lake:METADATA.json\", infer = true }",
+    "schema = { colums = {} }",
+    "schema = \"infer\"",
+    "time = \"topic\"",
+    "covers = \"week\"",
+    "partition = \"dya\"",
+    "partition = \"day\"",
+    "partition = \"country\"",
+    "partition = [\"day\", \"month\"]",
+    "partition = \"\"",
+    "partition = 5",
+    "compression = \"zip\"",
+    "compression = { codec = \"zstd\", lvl = 3 }",
+    "compression = { level = 3 }",
+    "compression = \"gzip\"",
+    "on_drift = \"ignore\"",
+    "max_quarantined = \"101%\"",
+    "max_quarantined = \"few\"",
+    "max_quarantined = -1",
+    "quarantine = \"\"",
+    "quarantine = \"lake:bad\"",
+    "quarantine = \"bad/{n}\"",
+    "quarantine = \"a/../b\"",
+    "max_expansion = 0",
+    "provenance = { file = \"x\" }",
+    "to = \"lake:out/{topic}\"",
+    "to = \"lake:out/{topic}.csv/\"",
+    "to = \"lake:out/{topic}_{n.first}.csv\"",
+    "to = \"lake:out/{now}.csv\"",
+    "to = \"lake:out/{partition:%Y}.csv\"",
+    "to = []",
+    "to = { format = \"csv\" }",
+    "to = { path = \"lake:out/{partition}.csv\", partition = \"day\" }",
+    "to = { layout = \"hiev\", prefix = \"lake:out\", partition = \"day\" }",
+    "to = { layout = \"hive\", prefix = \"lake:out\" }",
+    "to = [{ path = \"lake:out/{topic}.csv\" }, { path = \"lake:out/{topic}.csv\" }]",
+    "sources = { after_commit = \"delete\" }",
+];
+
+#[test]
+fn conversions() {
+    check("conversions", 56, &CONVERSIONS, |line| {
+        let key = line.split(" = ").next().unwrap();
+        let plain =
+            [("from", format!("from = \"lake:{FROM}\"")), ("to", "to = \"lake:out/{topic}.parquet\"".to_owned())];
+        let mut lines: Vec<String> = plain.into_iter().filter(|(known, _)| *known != key).map(|(_, l)| l).collect();
+        lines.push(line.to_owned());
+        config(&format!(
+            "version = 1\nstores.lake = \"s3://bucket\"\nstate = \"lake:_baler\"\n[flows.f]\ndo = \"convert\"\n{}\n",
             lines.join("\n")
         ))
     });

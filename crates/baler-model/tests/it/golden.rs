@@ -6,13 +6,14 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 
 use baler_model::ledger::{
-    Account, Claim, ClaimsHeader, CombineOptions, CommittedObject, ContentHash, Counts, DisposalPlan, Entry, Event,
-    FailedAttempt, Failure, GroupId, Heartbeat, Manifest, Mark, Outcome, OutputClaim, PlanHeader, PlannedStore,
-    SealHeader, SealedOutput, SeparatorRule, Task, Trigger, Work,
+    Account, Claim, ClaimsHeader, CombineOptions, CommittedObject, ContentHash, ConvertOptions, ConvertTask, Counts,
+    DisposalPlan, DriftPolicy, Entry, Event, FailedAttempt, Failure, FormatOptions, GroupId, Heartbeat, Manifest, Mark,
+    OperationOptions, Outcome, OutputClaim, OutputRecords, PlanHeader, PlannedOutput, PlannedSchema, PlannedStore,
+    Provenance, QuarantineLimit, SealHeader, SealedOutput, SeparatorRule, TargetOptions, Task, Trigger, Work,
 };
 use baler_model::{
-    AttemptId, FlowName, InputVersion, Key, LogSeq, ObjectVersion, RunId, Staged, StagedPart, StagedPlace, TaskId,
-    WriteId,
+    AttemptId, FlowName, InputVersion, Key, LogSeq, ObjectVersion, PartitionSize, RunId, Staged, StagedPart,
+    StagedPlace, TaskId, WriteId,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -217,9 +218,15 @@ fn entries_of_version_1_are_read_and_written_as_ever() {
 #[test]
 fn marks_of_version_1_are_read_and_written_as_ever() {
     let work = Work { bytes_copied: 10_485_760, bytes_through: 1, millis: 1234 };
-    let multipart = Outcome::Staged { outputs: vec![staged_multipart()], account: account(), work };
+    let multipart =
+        Outcome::Staged { outputs: vec![staged_multipart()], account: account(), work, records: Vec::new() };
     means("mark/staged-multipart/v1.json", Form::Compact, &mark(1234, 0, multipart));
-    let file = Outcome::Staged { outputs: vec![staged_file()], account: counted(), work: Work::default() };
+    let file = Outcome::Staged {
+        outputs: vec![staged_file()],
+        account: counted(),
+        work: Work::default(),
+        records: Vec::new(),
+    };
     means("mark/staged-file/v1.json", Form::Compact, &mark(1, 2, file));
     let reason = Failure {
         error: "`raw/1.jsonl` in `lake` changed: version a was planned, b is there".into(),
@@ -239,13 +246,13 @@ fn plans_of_version_1_are_read_and_written_as_ever() {
         base_seq: LogSeq(40),
         source: store("lake"),
         target: store("out"),
-        combine: CombineOptions {
+        operation: OperationOptions::Combine(CombineOptions {
             separator: SeparatorRule::Newline,
             header_first: true,
             decode_check: true,
             content_type: Some("text/csv".into()),
             redshift_manifest: true,
-        },
+        }),
         sources: DisposalPlan::Archive {
             delay: SignedDuration::from_hours(36),
             store: store("attic"),
@@ -267,16 +274,17 @@ fn plans_of_version_1_are_read_and_written_as_ever() {
         inputs: vec![input("raw/ä/../1 +%2F.csv", 8), input("raw/2.csv", 12)],
         key: key("daily/2026-01-01.csv"),
         replaces: Some(ObjectVersion::new("0123-2")),
+        convert: None,
     };
     lines_mean("plan/all-options/v1.jsonl", &header, std::slice::from_ref(&task));
     let plain = PlanHeader {
-        combine: CombineOptions {
+        operation: OperationOptions::Combine(CombineOptions {
             separator: SeparatorRule::None,
             header_first: false,
             decode_check: false,
             content_type: None,
             redshift_manifest: false,
-        },
+        }),
         sources: DisposalPlan::Keep,
         manifest: None,
         ..header.clone()
@@ -284,6 +292,82 @@ fn plans_of_version_1_are_read_and_written_as_ever() {
     lines_mean("plan/no-options/v1.jsonl", &plain, &[Task { replaces: None, ..task.clone() }]);
     let deleting = PlanHeader { sources: DisposalPlan::Delete { delay: SignedDuration::ZERO }, ..plain };
     lines_mean::<_, Task>("plan/delete/v1.jsonl", &deleting, &[]);
+}
+
+#[test]
+fn plans_of_records_of_version_1_are_read_and_written_as_ever() {
+    let store = |name: &str| PlannedStore { name: name.into(), url: format!("s3://{name}") };
+    let target = |path: &str, format, codec: &str| TargetOptions {
+        path: path.into(),
+        format,
+        codec: codec.into(),
+        level: None,
+        partition: None,
+        columns: Vec::new(),
+    };
+    let options = ConvertOptions {
+        schemas: vec![PlannedSchema { columns: "id: int64, at: timestamp(ms, UTC)".into(), origin: "inferred".into() }],
+        input: Some(FormatOptions::Csv { delimiter: b';', quote: b'\'', header: false }),
+        records: vec!["response".into(), "records".into()],
+        time: Some("at".into()),
+        drift: DriftPolicy::Widen,
+        max_quarantined: QuarantineLimit::Percent(50),
+        max_expansion: 1000,
+        provenance: Provenance { key: Some("_key".into()), line: Some("_line".into()) },
+        targets: vec![
+            TargetOptions {
+                level: Some(9),
+                partition: Some(PartitionSize::Month),
+                columns: vec!["country".into()],
+                ..target("m/{partition:%Y-%m}.parquet", FormatOptions::Parquet, "zstd")
+            },
+            target("d/{day}.arrow.sz", FormatOptions::Arrow, "snappy"),
+        ],
+    };
+    let header = PlanHeader {
+        version: 1,
+        flow: FlowName::try_new("feeds").unwrap(),
+        run: run(),
+        as_of: at("2026-01-01T00:00:00Z"),
+        base_seq: LogSeq(7),
+        source: store("lake"),
+        target: store("out"),
+        operation: OperationOptions::Convert(Box::new(options)),
+        sources: DisposalPlan::Keep,
+        manifest: None,
+        counts: Counts { inputs: 1, bytes: 8, groups: 1, tasks: 1 },
+    };
+    let input = InputVersion {
+        key: key("in/1.csv"),
+        etag: "d41d8cd98f00b204e9800998ecf8427e".into(),
+        size: 8,
+        modified: at("2025-12-31T23:59:59.5Z"),
+    };
+    let output = |to, name: &str, replaces: Option<&str>| PlannedOutput {
+        to,
+        key: key(name),
+        replaces: replaces.map(ObjectVersion::new),
+        inputs: vec![(0, 1), (3, 5)],
+    };
+    let convert = ConvertTask {
+        schema: 0,
+        outputs: vec![output(0, "m/2025-12.parquet", Some("0123-2")), output(1, "d/31.arrow.sz", None)],
+        reread: vec![1, 2],
+        quarantine: key("_quarantine/feeds/r/0.jsonl"),
+    };
+    let task = Task {
+        task: TaskId(0),
+        stage: 0,
+        group: GroupId(0),
+        inputs: vec![input],
+        key: key("m/2025-12.parquet"),
+        replaces: Some(ObjectVersion::new("0123-2")),
+        convert: Some(Box::new(convert)),
+    };
+    lines_mean("plan/convert/v1.jsonl", &header, std::slice::from_ref(&task));
+    let records = vec![OutputRecords { records: 5, records_in: 8, quarantined: 2, filtered: 1 }];
+    let outcome = Outcome::Staged { outputs: vec![staged_file()], account: counted(), work: Work::default(), records };
+    means("mark/records/v1.json", Form::Compact, &mark(0, 0, outcome));
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::path::Path;
 use baler_engine::Flow;
 use baler_engine::engine::why_nothing;
 use baler_engine::inputs::{Skip, Skips};
-use baler_engine::op::combine::plan::{Estimate, Planned, estimate};
+use baler_engine::plan::{Estimate, Planned, estimate};
 use baler_engine::prospect::{Explanation, Prospect, Verdict, explain, prospects};
 use baler_engine::report::FailureReport;
+use baler_model::ledger::{OperationOptions, Task};
 use baler_store::StoreKind;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,9 @@ struct FlowPlan {
 /// One run in prospect.
 #[derive(Debug, Serialize)]
 struct OnePlan {
+    /// What would be done: `combine`, `convert`.
+    #[serde(rename = "do")]
+    operation: &'static str,
     manifest: Option<String>,
     groups: u64,
     objects: u64,
@@ -69,6 +73,9 @@ struct PlannedOutput {
     objects: u64,
     bytes: u64,
     replaces: bool,
+    /// Why something would be replaced, in words.
+    #[serde(skip)]
+    because: &'static str,
 }
 
 impl Plan {
@@ -132,24 +139,43 @@ fn one_plan(flow: &Flow, planned: &Planned) -> OnePlan {
     let header = &planned.plan.header;
     let tasks = &planned.plan.tasks;
     OnePlan {
+        operation: match header.operation {
+            OperationOptions::Combine(_) => "combine",
+            OperationOptions::Convert(_) => "convert",
+        },
         manifest: header.manifest.as_ref().map(|m| m.key.to_string()),
         groups: u64::from(header.counts.groups),
         objects: header.counts.inputs,
         bytes: header.counts.bytes,
         estimate: estimate(flow, planned),
         seconds_listing: planned.listing.as_secs_f64(),
-        outputs: tasks
-            .iter()
-            .map(|task| PlannedOutput {
-                key: task.key.to_string(),
-                objects: task.inputs.len() as u64,
-                bytes: task.bytes(),
-                replaces: task.replaces.is_some(),
-            })
-            .collect(),
+        outputs: tasks.iter().flat_map(planned_outputs).collect(),
         skipped: planned.skips.clone(),
         why_nothing: if tasks.is_empty() { why_nothing(flow, planned) } else { Vec::new() },
     }
+}
+
+fn planned_outputs(task: &Task) -> Vec<PlannedOutput> {
+    let Some(convert) = &task.convert else {
+        return vec![PlannedOutput {
+            key: task.key.to_string(),
+            objects: task.inputs.len() as u64,
+            bytes: task.bytes(),
+            replaces: task.replaces.is_some(),
+            because: "replaces a foreign object",
+        }];
+    };
+    let outputs = convert.outputs.iter().map(|output| {
+        let taken = || (0u32..).zip(&task.inputs).filter(|(number, _)| output.takes(*number));
+        PlannedOutput {
+            key: output.key.to_string(),
+            objects: taken().count() as u64,
+            bytes: taken().map(|(_, input)| input.size).sum(),
+            replaces: output.replaces.is_some(),
+            because: "is built anew",
+        }
+    });
+    outputs.collect()
 }
 
 fn text(plan: &FlowPlan) -> String {
@@ -169,7 +195,8 @@ fn text(plan: &FlowPlan) -> String {
             continue;
         }
         text.push_str(&format!(
-            "{flow}: would combine {} ({}) into {}{from}, in {}\n",
+            "{flow}: would {} {} ({}) into {}{from}, in {}\n",
+            one.operation,
             quantity::things(one.objects, "object"),
             quantity::bytes(one.bytes),
             quantity::things(one.outputs.len() as u64, "output"),
@@ -190,7 +217,7 @@ fn text(plan: &FlowPlan) -> String {
 fn outputs(one: &OnePlan) -> String {
     let mut table = Table::headless(&[Align::Left, Align::Right, Align::Right, Align::Left]);
     for output in one.outputs.iter().take(SHOWN) {
-        let replaces = if output.replaces { "replaces a foreign object" } else { "" };
+        let replaces = if output.replaces { output.because } else { "" };
         table.row([
             output.key.clone(),
             quantity::things(output.objects, "object"),

@@ -2,7 +2,8 @@
 
 use baler_engine::Flow;
 use baler_engine::ledger::{LedgerState, Plan, RunState, RunStatus};
-use baler_model::config::AfterCommit;
+use baler_engine::op::convert::columns::of_last_run;
+use baler_model::config::{AfterCommit, Operation};
 use baler_model::ledger::{CommittedObject, DisposalPlan, Event, FailedAttempt};
 use baler_model::{LogSeq, RunId};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -59,6 +60,9 @@ struct ShownFlow {
     to: String,
     state: String,
     after_commit: &'static str,
+    /// The columns that the last committed run had, and where they came from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    columns: Vec<String>,
     runs: Vec<Shown>,
     consumed_versions: u64,
     outputs: u64,
@@ -71,10 +75,16 @@ async fn show_flow(session: &Session, flow: &Flow) -> anyhow::Result<()> {
         shown.push(Shown::of(session, flow, run).await?);
     }
     let config = &flow.config;
+    let targets = match &config.operation {
+        Operation::Combine(_) => vec![config.to.template.as_str()],
+        Operation::Convert(convert) => convert.targets.iter().map(|target| target.template.as_str()).collect(),
+    };
+    let columns = of_last_run(flow, &state).await?;
     let shown = ShownFlow {
         flow: flow.name().to_owned(),
         from: format!("{} in {}", config.from.pattern, flow.source.info().url),
-        to: format!("{} in {}", config.to.template.as_str(), flow.target.info().url),
+        to: format!("{} in {}", targets.join(", "), flow.target.info().url),
+        columns: columns.iter().map(|schema| format!("{} ({})", schema.columns, schema.origin)).collect(),
         state: session.config.state.to_string(),
         after_commit: match &config.sources.after_commit {
             AfterCommit::Keep => "keep",
@@ -92,7 +102,7 @@ async fn show_flow(session: &Session, flow: &Flow) -> anyhow::Result<()> {
 }
 
 fn flow_text(shown: &ShownFlow) -> String {
-    let ShownFlow { flow, from, to, state, after_commit, runs, consumed_versions, outputs } = shown;
+    let ShownFlow { flow, from, to, state, after_commit, columns, runs, consumed_versions, outputs } = shown;
     let mut text = format!(
         "flow     {flow}\nfrom     {from}\nto       {to}\nsources  {after_commit}\nledger   {state}\ntotal    {}, {}, {} \
          consumed and still known\n",
@@ -100,6 +110,9 @@ fn flow_text(shown: &ShownFlow) -> String {
         quantity::things(*outputs, "output"),
         quantity::things(*consumed_versions, "object version"),
     );
+    for columns in columns {
+        text.push_str(&format!("columns  {columns}\n"));
+    }
     if !runs.is_empty() {
         let skipped = runs.len().saturating_sub(SHOWN);
         text.push('\n');

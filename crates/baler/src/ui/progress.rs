@@ -27,6 +27,7 @@ fn doing(phase: Phase) -> &'static str {
     match phase {
         Phase::List => "listing sources",
         Phase::Combine => "combining",
+        Phase::Convert => "converting",
         Phase::Publish => "publishing",
         Phase::Dispose => "removing sources",
         Phase::Verify => "verifying",

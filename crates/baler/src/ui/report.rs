@@ -1,6 +1,7 @@
 //! What a run did, where the result lies, what failed, and what to do next.
 
 use baler_engine::report::{FailureReport, RunReport, Status};
+use baler_model::ledger::Account;
 
 use super::quantity;
 use super::table::{Align, Table};
@@ -34,6 +35,7 @@ pub(crate) fn word(status: Status) -> &'static str {
 /// The exit code that a report calls for.
 pub(crate) fn exit(report: &RunReport) -> Exit {
     match report.status {
+        Status::Committed if report.account.quarantined.is_some_and(|records| records > 0) => Exit::Quarantined,
         Status::Committed | Status::Nothing => Exit::Success,
         Status::Failed | Status::Blocked | Status::Aborted => Exit::Failed,
         // Stopped by somebody's Ctrl-C, here or in the process that executes it.
@@ -89,6 +91,7 @@ fn table(told: &[&Told]) -> String {
         ("groups", Right),
         ("objects", Right),
         ("bytes", Right),
+        ("records", Right),
         ("server-side", Right),
         ("through here", Right),
         ("requests", Right),
@@ -108,6 +111,7 @@ fn table(told: &[&Told]) -> String {
             },
             format!("{} → {}", quantity::count(account.objects_in), quantity::count(account.objects_out)),
             quantity::bytes(account.bytes_out),
+            records(account),
             quantity::bytes(told.report.bytes_copied_server_side),
             quantity::bytes(told.report.bytes_through_client),
             quantity::count(sent),
@@ -117,10 +121,19 @@ fn table(told: &[&Told]) -> String {
     table.render(0)
 }
 
+/// Records in and out; nothing where they were not counted.
+fn records(account: &Account) -> String {
+    match (account.records_in, account.records_out) {
+        (Some(read), Some(written)) => format!("{} → {}", quantity::count(read), quantity::count(written)),
+        (_, _) => String::new(),
+    }
+}
+
 fn outputs(report: &RunReport) -> String {
-    let mut table = Table::headless(&[Align::Left, Align::Right]);
+    let mut table = Table::headless(&[Align::Left, Align::Right, Align::Right]);
     for output in report.outputs.iter().take(SHOWN) {
-        table.row([output.key.to_string(), quantity::bytes(output.bytes)]);
+        let records = output.records.map_or_else(String::new, |records| quantity::things(records, "record"));
+        table.row([output.key.to_string(), quantity::bytes(output.bytes), records]);
     }
     let mut text = table.render(2);
     if report.outputs.len() > SHOWN {
@@ -163,6 +176,13 @@ fn next_steps(told: &[Told], baler: &str) -> String {
     for report in told.iter().map(|t| &t.report) {
         let Some(run) = &report.run else { continue };
         text.push_str(&match report.status {
+            Status::Committed if exit(report) == Exit::Quarantined => {
+                let aside = quantity::things(report.account.quarantined.unwrap_or(0), "record");
+                format!(
+                    "next: {aside} set aside, `{baler} quarantine {}` shows why; `{baler} show {run}` tells how to undo it\n",
+                    report.flow
+                )
+            }
             Status::Committed => {
                 format!("next: `{baler} verify {run}` proves it again, `{baler} show {run}` tells how to undo it\n")
             }

@@ -6,7 +6,7 @@
 mod appended;
 mod parts;
 
-use baler_model::ledger::{Account, PlanHeader, Task, Work, redshift_manifest_key};
+use baler_model::ledger::{Account, CombineOptions, PlanHeader, Task, Work, redshift_manifest_key};
 use baler_model::{AttemptId, Key, Staged, Stamp};
 use baler_store::OutputAttributes;
 use bytes::Bytes;
@@ -14,15 +14,8 @@ use serde_json::json;
 
 use crate::error::TaskError;
 use crate::flow::Flow;
+use crate::op::Done;
 use crate::op::combine::decode;
-
-/// What a task staged.
-#[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) outputs: Vec<Staged>,
-    pub(crate) account: Account,
-    pub(crate) work: Work,
-}
 
 /// What joining inputs gave.
 #[derive(Debug)]
@@ -41,24 +34,25 @@ struct Joined {
 #[derive(Clone, Copy)]
 struct Job<'a> {
     flow: &'a Flow,
-    header: &'a PlanHeader,
+    options: &'a CombineOptions,
     task: &'a Task,
     stamp: &'a Stamp,
 }
 
-/// Executes a task. Safe to call twice, by anyone, at any time: each attempt stages for itself.
+/// Executes a task.
 pub(crate) async fn execute(
     flow: &Flow,
     header: &PlanHeader,
+    options: &CombineOptions,
     task: &Task,
     attempt: &AttemptId,
 ) -> Result<Done, TaskError> {
     let began = flow.env.clock.now();
     let stamp = Stamp { flow: header.flow.clone(), run: header.run.clone(), task: task.task, attempt: attempt.clone() };
-    if header.combine.decode_check {
+    if options.decode_check {
         decode::check_inputs(flow, task).await?;
     }
-    let job = Job { flow, header, task, stamp: &stamp };
+    let job = Job { flow, options, task, stamp: &stamp };
     let joined = match flow.target.appender(&task.key, &stamp, &*flow.source) {
         Some(appender) => appended::join(job, appender?).await?,
         None => parts::join(job).await?,
@@ -73,13 +67,13 @@ pub(crate) async fn execute(
         ..Account::default()
     };
     let mut outputs = vec![joined.staged];
-    if header.combine.redshift_manifest {
+    if options.redshift_manifest {
         outputs.push(stage_redshift_manifest(flow, &stamp, &task.key, account.bytes_out).await?);
     }
     let millis = flow.env.clock.now().duration_since(began).as_millis();
     let work =
         Work { bytes_copied: joined.copied, bytes_through: joined.through, millis: u64::try_from(millis).unwrap_or(0) };
-    Ok(Done { outputs, account, work })
+    Ok(Done { outputs, account, work, records: Vec::new() })
 }
 
 /// Stages `{output}.manifest` for Redshift's COPY. It tells of the output alone: no source is read.

@@ -1,5 +1,7 @@
 //! What may be opened, sealed, published and staged again.
 
+use baler_engine::ledger::decide::Balance;
+
 use super::*;
 
 // --- Decisions ---
@@ -92,10 +94,20 @@ fn a_run_is_sealed_when_all_is_marked_and_aborted_when_all_is_given_up_before_it
 #[test]
 fn an_account_balances_only_with_all_that_was_planned() {
     let account = Account { objects_in: 2, bytes_in: 10, bytes_out: 11, bytes_inserted: 1, ..Account::default() };
-    assert_eq!(group_account(2, 10, &account), Ok(()));
-    assert!(group_account(3, 10, &account).unwrap_err().to_string().contains("objects in: planned 3, found 2"));
-    assert!(group_account(2, 9, &account).unwrap_err().to_string().contains("bytes in: planned 9, found 10"));
-    assert!(group_account(2, 10, &Account { bytes_out: 10, ..account }).is_err());
+    assert_eq!(group_account(2, 10, Balance::Bytes, &account), Ok(()));
+    assert!(
+        group_account(3, 10, Balance::Bytes, &account)
+            .unwrap_err()
+            .to_string()
+            .contains("objects in: planned 3, found 2")
+    );
+    assert!(
+        group_account(2, 9, Balance::Bytes, &account)
+            .unwrap_err()
+            .to_string()
+            .contains("bytes in: planned 9, found 10")
+    );
+    assert!(group_account(2, 10, Balance::Bytes, &Account { bytes_out: 10, ..account }).is_err());
 }
 
 #[test]

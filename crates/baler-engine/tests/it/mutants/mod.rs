@@ -89,7 +89,12 @@ fn mark(task: u32, generation: u32, attempt: &str) -> Mark {
         generation,
         attempt: AttemptId::try_new(attempt).unwrap(),
         at: Timestamp::UNIX_EPOCH,
-        outcome: Outcome::Staged { outputs: Vec::new(), account: Account::default(), work: Work::default() },
+        outcome: Outcome::Staged {
+            outputs: Vec::new(),
+            account: Account::default(),
+            work: Work::default(),
+            records: Vec::new(),
+        },
     }
 }
 

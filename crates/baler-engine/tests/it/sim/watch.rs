@@ -531,7 +531,7 @@ impl Watch {
         }
         let covered = run.tasks.iter().filter(|task| !released.contains(&task.group));
         for task in covered {
-            let wanted = task.output_keys(&run.header.combine).len() as u64;
+            let wanted = task.output_keys(&run.header.operation).len() as u64;
             ensure!(sizes.get(&task.task.0) == Some(&wanted), "INV-ACCT-1: `{}` is not sealed as a whole", task.key);
         }
         for task in run.tasks.iter().filter(|t| released.contains(&t.group) && !run.released.contains(&t.group)) {

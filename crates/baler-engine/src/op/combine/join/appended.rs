@@ -18,7 +18,7 @@ const CANCEL_EVERY: usize = 16;
 
 pub(super) async fn join(job: Job<'_>, appender: Box<dyn Appender>) -> Result<Joined, TaskError> {
     let inputs = job.task.inputs.clone();
-    let options = job.header.combine.clone();
+    let options = job.options.clone();
     let progress = Arc::clone(&job.flow.env.progress);
     let cancelled = Arc::new(AtomicBool::new(false));
     let _guard = CancelOnDrop(Arc::clone(&cancelled));

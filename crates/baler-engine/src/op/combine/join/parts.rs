@@ -84,7 +84,7 @@ pub(super) async fn join(job: Job<'_>) -> Result<Joined, TaskError> {
         inserted: AtomicU64::new(0),
         through: AtomicU64::new(0),
     };
-    if job.header.combine.header_first {
+    if job.options.header_first {
         join.learn_header().await?;
     }
     let (slots, passes) = join.settle_stitch().await?;
@@ -193,7 +193,7 @@ impl Join<'_> {
 
     /// Whether a newline goes behind an input of `len` bytes; `None` while its last byte is unknown.
     fn wants_separator(&self, len: u64, last: Option<u8>) -> Option<bool> {
-        match self.job.header.combine.separator {
+        match self.job.options.separator {
             SeparatorRule::None => Some(false),
             SeparatorRule::Newline if len == 0 => Some(false),
             SeparatorRule::Newline => last.map(|byte| byte != b'\n'),
@@ -255,7 +255,7 @@ impl Join<'_> {
 
     /// Stages the output from one stitch.
     async fn stage(&self, slots: &[Slot], stitch: &Stitch) -> Result<(Staged, u64), TaskError> {
-        let attributes = OutputAttributes { content_type: self.job.header.combine.content_type.clone() };
+        let attributes = OutputAttributes { content_type: self.job.options.content_type.clone() };
         let writer = self.job.flow.target.stage(&self.job.task.key, self.job.stamp, &attributes).await?;
         let written = async {
             let copied = self.write_parts(&*writer, slots, stitch).await?;
@@ -299,7 +299,7 @@ impl Join<'_> {
         // Planned from what the intermediates hold: an input that lacked its line end made one larger than it was to be.
         let pieces: Vec<Piece> = made.iter().map(|source| Piece::copyable(source.size)).collect();
         let last = stitch::plan(&pieces, &self.stitch_limits()).map_err(cannot_stitch)?;
-        let attributes = OutputAttributes { content_type: self.job.header.combine.content_type.clone() };
+        let attributes = OutputAttributes { content_type: self.job.options.content_type.clone() };
         let writer = target.stage(&self.job.task.key, stamp, &attributes).await?;
         for (number, part) in (1u32..).zip(&last.parts) {
             let Part::Copy(segment) = part else { unreachable!("the second pass copies only") };

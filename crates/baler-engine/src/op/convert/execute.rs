@@ -1,0 +1,132 @@
+//! Executes one task of `convert`: stages its outputs, and what is set aside, from inputs in their planned versions.
+//!
+//! What a crash leaves: uploads or temporary files that no mark names; `gc` removes them. Nothing is visible before the
+//! seal.
+
+use std::sync::Arc;
+
+use baler_model::ledger::{Account, ConvertOptions, Failure, PlanHeader, Task, Work};
+use baler_model::{AttemptId, Kind, Stamp};
+use futures::stream;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::feed;
+use super::job::{Broken, Counted, Job};
+use super::upload::{self, Steps};
+use crate::error::TaskError;
+use crate::flow::Flow;
+use crate::op::Done;
+
+/// Inputs that wait for a thread to decode them.
+const INPUTS: usize = 4;
+/// Parts that wait to be taken to the store.
+const PARTS: usize = 2;
+/// What a task holds beside its inputs: batches on their way, open outputs, parts.
+const BASE: u64 = 16 << 20;
+
+/// Executes a task.
+pub(crate) async fn execute(
+    flow: &Flow,
+    header: &PlanHeader,
+    options: &ConvertOptions,
+    task: &Task,
+    attempt: &AttemptId,
+) -> Result<Done, TaskError> {
+    let Some(convert) = &task.convert else {
+        let error = format!("task {} has no outputs", task.task);
+        return Err(TaskError { kind: Kind::Internal, failure: Failure { error, hint: None } });
+    };
+    let began = flow.env.clock.now();
+    let stamp = Stamp { flow: header.flow.clone(), run: header.run.clone(), task: task.task, attempt: attempt.clone() };
+    let limits = &flow.env.limits;
+    // Two tasks of any size may run at once; of small ones as many as there is memory for.
+    let grant = task.bytes().saturating_mul(4).saturating_add(BASE).min(limits.memory / 2);
+    let _memory = limits.memory(grant).await;
+    let mut job = Job::new(options, convert, &task.inputs, grant)?;
+    let (staged, counted) = loop {
+        match attempt_once(flow, job, &stamp).await {
+            (_, Ok(made)) => break made,
+            (_, Err(Broken::Failed(error))) => return Err(error),
+            (again, Err(Broken::Distrusted(input))) => {
+                job = again;
+                job.distrusted.insert(input);
+            }
+        }
+    };
+    let account = Account {
+        objects_in: counted.objects,
+        objects_out: staged.len() as u64,
+        bytes_in: counted.bytes,
+        bytes_out: staged.iter().map(|staged| staged.size).sum(),
+        records_in: Some(counted.records_in),
+        records_out: Some(counted.records_out),
+        quarantined: Some(counted.quarantined),
+        filtered: Some(counted.filtered),
+        ..Account::default()
+    };
+    flow.env.progress.advance(task.inputs.len() as u64, task.bytes());
+    let millis = flow.env.clock.now().duration_since(began).as_millis();
+    let work = Work { bytes_copied: 0, bytes_through: counted.bytes, millis: u64::try_from(millis).unwrap_or(0) };
+    Ok(Done { outputs: staged, account, work, records: counted.records })
+}
+
+fn feeding(flow: &Flow, job: &Job, to: mpsc::Sender<feed::Fetched>) -> impl Future<Output = ()> + use<> {
+    let (source, limits) = (Arc::clone(&flow.source), flow.env.limits.clone());
+    feed::feed(source, limits, Arc::clone(&job.inputs), job.ranged(), to)
+}
+
+/// Does everything without a thread: first all inputs are read, then they are converted, then the outputs are staged.
+async fn attempt_here(flow: &Flow, job: &Job, stamp: &Stamp) -> Result<(Vec<baler_model::Staged>, Counted), Broken> {
+    let (to, mut fetched) = mpsc::channel(job.inputs.len().max(1));
+    feeding(flow, job, to).await;
+    let mut inputs = Vec::with_capacity(job.inputs.len());
+    while let Some(input) = fetched.recv().await {
+        inputs.push(input);
+    }
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let counted = job.run_here(inputs, &Steps::Kept(Arc::clone(&steps)))?;
+    let steps = std::mem::take(&mut *steps.lock());
+    let staged = upload::upload(Arc::clone(&flow.target), stamp.clone(), stream::iter(steps)).await;
+    let staged = staged.map_err(TaskError::from)?;
+    Ok((staged.into_values().collect(), counted))
+}
+
+/// Reads, converts and stages everything once.
+async fn attempt_once(
+    flow: &Flow,
+    job: Job,
+    stamp: &Stamp,
+) -> (Job, Result<(Vec<baler_model::Staged>, Counted), Broken>) {
+    if job.is_small() {
+        let made = attempt_here(flow, &job, stamp).await;
+        return (job, made);
+    }
+    let (to_threads, fetched) = mpsc::channel(INPUTS);
+    let (steps, mut to_upload) = mpsc::channel(PARTS);
+    let job = Arc::new(job);
+    let thread = {
+        let job = Arc::clone(&job);
+        tokio::task::spawn_blocking(move || job.run(fetched, &Steps::ToStore(steps)))
+    };
+    let feeding = feeding(flow, &job, to_threads);
+    let steps = stream::poll_fn(move |context| to_upload.poll_recv(context));
+    let uploading = upload::upload(Arc::clone(&flow.target), stamp.clone(), steps);
+    let ((), staged, counted) = futures::join!(feeding, uploading, thread);
+    let job = Arc::into_inner(job).expect("the thread has ended");
+    let made = match (counted, staged) {
+        // A store that fails is the reason why the thread was cut off.
+        (_, Err(error)) => Err(TaskError::from(error).into()),
+        (Err(panic), _) => std::panic::resume_unwind(panic.into_panic()),
+        (Ok(Err(broken)), Ok(staged)) => {
+            for staged in staged.values() {
+                if let Err(error) = flow.target.abort_staged(staged).await {
+                    tracing::debug!(%error, "a failed attempt's upload is left for gc");
+                }
+            }
+            Err(broken)
+        }
+        (Ok(Ok(counted)), Ok(staged)) => Ok((staged.into_values().collect(), counted)),
+    };
+    (job, made)
+}

@@ -1,0 +1,17 @@
+//! `convert`: records decoded, typed, partitioned and encoded, with bounded memory.
+//!
+//! - [`plan`] makes groups of what was listed: the inputs of partitions that are built anew;
+//! - [`columns`] finds out which columns the records have;
+//! - [`kinds`] tells formats and codecs;
+//! - [`execute`] executes one task: [`feed`] brings bytes, a [`job`] decodes ([`decoding`]) and encodes them on threads,
+//!   [`upload`] stages what comes out, [`rejects`] writes what is set aside.
+
+pub mod columns;
+mod decoding;
+pub(crate) mod execute;
+mod feed;
+mod job;
+pub(crate) mod kinds;
+pub mod plan;
+mod rejects;
+mod upload;

@@ -1,0 +1,399 @@
+//! Makes tasks of `convert`: which partitions are built, from which inputs.
+//!
+//! A partition is built whole: when a source of it appears or changes, all its other sources are read again, without being
+//! claimed. One task makes all outputs of a group, which is what is connected through shared inputs: a month, and the days
+//! of it that new objects belong to. Where every path names `{run}` nothing is built anew; each run adds its own objects.
+//!
+//! - INV-OWN-1: an output of ours is replaced only in the version that the last commit recorded, by a run whose inputs
+//!   include everything that it was made of.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use baler_model::config::{ConvertConfig, ConvertTarget, Overwrite, TimeSource};
+use baler_model::ledger::{
+    ConvertOptions, ConvertTask, Failure, GroupId, OperationOptions, PlannedOutput, TargetOptions, Task, ranges,
+};
+use baler_model::{InputVersion, Key, ObjectVersion, Partition, RenderContext, RunId, TaskId, Value};
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+
+use super::{columns, kinds};
+use crate::error::EngineError;
+use crate::flow::Flow;
+use crate::inputs::{self, Inputs, Skip, Skips};
+use crate::plan::{Draft, Drawn, Estimate};
+use crate::report::FailureReport;
+
+/// Makes tasks of inputs.
+pub(crate) async fn draw(draft: Draft<'_>, options: &ConvertConfig, listed: Inputs) -> Result<Drawn, EngineError> {
+    let flow = draft.flow;
+    for target in &options.targets {
+        if let Some(detail) = fault(options, target) {
+            return Err(EngineError::Unfit {
+                store: flow.name().to_owned(),
+                role: "as planned",
+                detail,
+                hint: "give `from` a time and `covers`, so that keys tell the partitions".to_owned(),
+            });
+        }
+    }
+    let mut planner = Planner { draft, options, skips: listed.skips, refused: Vec::new(), too_small: 0 };
+    let groups = planner.groups(listed.inputs, listed.consumed);
+    let schemas = columns::resolve(draft, options, &groups).await?;
+    let tasks = planner.tasks(groups, &schemas).await?;
+    let Planner { skips, refused, too_small, .. } = planner;
+    let operation = ConvertOptions {
+        schemas: schemas.planned,
+        input: options.format.clone(),
+        records: options.records.clone(),
+        time: match &options.time {
+            TimeSource::Column(column) => Some(column.clone()),
+            TimeSource::None | TimeSource::Key(_) => None,
+        },
+        drift: options.drift,
+        max_quarantined: options.max_quarantined,
+        max_expansion: options.max_expansion,
+        provenance: options.provenance.clone(),
+        targets: options.targets.iter().map(planned_target).collect(),
+    };
+    Ok(Drawn { tasks, operation: OperationOptions::Convert(Box::new(operation)), skips, refused, too_small })
+}
+
+/// Adds what converting the inputs of one task will cost; yields the number of its outputs.
+pub(crate) fn estimate(flow: &Flow, task: &Task, sum: &mut Estimate) -> u64 {
+    let outputs = task.convert.as_ref().map_or(0, |convert| convert.outputs.len() as u64);
+    sum.bytes_through_client += task.bytes();
+    sum.requests.get += task.inputs.len() as u64;
+    // How small outputs will be nobody knows yet: as many bytes go out as came in, for each target.
+    sum.requests.put += outputs + task.bytes() / flow.env.limits.read_part();
+    outputs
+}
+
+fn planned_target(target: &ConvertTarget) -> TargetOptions {
+    TargetOptions {
+        path: target.template.as_str().to_owned(),
+        format: target.format.clone(),
+        codec: target.codec.clone(),
+        level: target.level,
+        partition: target.partition,
+        columns: target.columns.clone(),
+    }
+}
+
+/// Why a target cannot be planned, if it cannot.
+fn fault(options: &ConvertConfig, target: &ConvertTarget) -> Option<String> {
+    if let Err(detail) = kinds::target_kind(&planned_target(target)) {
+        return Some(detail);
+    }
+    if !target.columns.is_empty() {
+        return Some("partitions by the values of columns are not in this build".to_owned());
+    }
+    let size = target.partition?;
+    let by_key = match (&options.time, options.covers) {
+        (TimeSource::Key(_), None) => true,
+        (TimeSource::Key(_) | TimeSource::Column(_), Some(covers)) => covers <= size,
+        (TimeSource::Column(_) | TimeSource::None, None) | (TimeSource::None, Some(_)) => false,
+    };
+    (!by_key).then(|| format!("partitions of a {size} need the time of each record, which is not in this build"))
+}
+
+/// Inputs that are converted together, and what becomes of them.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// In the order of the flow.
+    pub(crate) inputs: Vec<InputVersion>,
+    /// Whether an input was consumed before and is read again.
+    pub(crate) reread: Vec<bool>,
+    /// The outputs, by target and key, each with the numbers of its inputs.
+    pub(crate) outputs: BTreeMap<(usize, Key), Vec<u32>>,
+}
+
+struct Planner<'a> {
+    draft: Draft<'a>,
+    options: &'a ConvertConfig,
+    skips: Skips,
+    refused: Vec<FailureReport>,
+    too_small: u64,
+}
+
+impl Planner<'_> {
+    /// Groups new inputs by the outputs that they share, and adds the old ones that these outputs need.
+    fn groups(&mut self, new: Vec<InputVersion>, consumed: Vec<InputVersion>) -> Vec<Group> {
+        let rebuilds = !self.options.targets.iter().any(|target| target.template.names_runs());
+        let mut numbers: HashMap<(usize, Key), usize> = HashMap::new();
+        let mut outputs: Vec<(usize, Key)> = Vec::new();
+        let mut members: Vec<(InputVersion, bool, Vec<usize>)> = Vec::new();
+        for input in new {
+            let keys = match self.keys_of(&input) {
+                Ok(keys) => keys,
+                Err(failure) => {
+                    self.refused.push(failure);
+                    continue;
+                }
+            };
+            let mut feeds = Vec::with_capacity(keys.len());
+            for output in keys.into_iter().enumerate() {
+                let number = *numbers.entry(output.clone()).or_insert_with(|| {
+                    outputs.push(output);
+                    outputs.len() - 1
+                });
+                feeds.push(number);
+            }
+            members.push((input, false, feeds));
+        }
+        if rebuilds && !outputs.is_empty() {
+            for input in consumed {
+                let Ok(keys) = self.keys_of(&input) else { continue };
+                let feeds: Vec<usize> =
+                    keys.into_iter().enumerate().filter_map(|output| numbers.get(&output).copied()).collect();
+                if !feeds.is_empty() {
+                    members.push((input, true, feeds));
+                }
+            }
+        }
+        let mut sets = Sets::new(outputs.len());
+        for (_, _, feeds) in &members {
+            feeds.windows(2).for_each(|pair| sets.join(pair[0], pair[1]));
+        }
+        let mut groups: BTreeMap<usize, Vec<(InputVersion, bool, Vec<usize>)>> = BTreeMap::new();
+        for member in members {
+            groups.entry(sets.of(member.2[0])).or_default().push(member);
+        }
+        groups.into_values().filter_map(|members| self.group(members, &outputs)).collect()
+    }
+
+    /// Orders the inputs of one group; one with too few new inputs waits.
+    fn group(&mut self, mut members: Vec<(InputVersion, bool, Vec<usize>)>, outputs: &[(usize, Key)]) -> Option<Group> {
+        let least = self.draft.flow.config.batch.min_objects;
+        if (members.iter().filter(|(_, reread, _)| !reread).count() as u64) < least {
+            self.too_small += 1;
+            for (input, _, _) in members.iter().filter(|(_, reread, _)| !reread) {
+                inputs::skip(&mut self.skips, Skip::TooFew, input);
+            }
+            return None;
+        }
+        let (order, pattern) = (&self.draft.flow.config.order, self.draft.pattern);
+        members.sort_by(|a, b| a.0.key.cmp(&b.0.key));
+        if order.names().next().is_some() {
+            members.sort_by_cached_key(|(input, _, _)| {
+                pattern.try_match(input.key.as_str()).map(|captures| order.sort_key(&captures))
+            });
+        }
+        let mut group = Group { inputs: Vec::new(), reread: Vec::new(), outputs: BTreeMap::new() };
+        for (number, (input, reread, feeds)) in (0u32..).zip(members) {
+            for feed in feeds {
+                group.outputs.entry(outputs[feed].clone()).or_default().push(number);
+            }
+            group.inputs.push(input);
+            group.reread.push(reread);
+        }
+        Some(group)
+    }
+
+    /// The output that an input feeds, of each target.
+    fn keys_of(&self, input: &InputVersion) -> Result<Vec<Key>, FailureReport> {
+        let key = input.key.as_str();
+        let refuse =
+            |error: String, hint: &str| FailureReport::new(key, Failure { error, hint: Some(hint.to_owned()) });
+        kinds::input_kind(self.options.format.as_ref(), &self.options.records, key)
+            .map_err(|error| refuse(error, "add `format = \"csv\"`, or whatever it is, to the flow"))?;
+        let instant = self.instant_of(key);
+        let now = self.draft.flow.env.template_time();
+        let render = |target: &ConvertTarget| {
+            let start = target.partition.and_then(|size| Some(size.start_of(instant?)));
+            let partition = Partition { start, columns: &[] };
+            let (pattern, run) = (self.draft.pattern, self.draft.run);
+            target.template.render(&RenderContext { pattern, keys: &[key], index: 0, now, run, partition })
+        };
+        let rendered: Result<Vec<Key>, _> = self.options.targets.iter().map(render).collect();
+        rendered
+            .map_err(|error| refuse(format!("`to` cannot be filled for `{key}`: {error}"), error.hint().unwrap_or("")))
+    }
+
+    /// The instant that a key names.
+    fn instant_of(&self, key: &str) -> Option<Timestamp> {
+        let captures = self.draft.pattern.try_match(key)?;
+        let name = match &self.options.time {
+            TimeSource::Key(name) => name.as_str(),
+            TimeSource::Column(_) | TimeSource::None => {
+                self.draft.pattern.names().find(|name| matches!(captures.value(name), Some(Value::Time { .. })))?
+            }
+        };
+        match captures.value(name) {
+            Some(Value::Time { timestamp, .. }) => Some(timestamp),
+            Some(Value::Text(_) | Value::Int { .. }) | None => None,
+        }
+    }
+
+    /// Makes a task of each group whose outputs may be written.
+    async fn tasks(&mut self, groups: Vec<Group>, schemas: &columns::Schemas) -> Result<Vec<Task>, EngineError> {
+        let held = self.draft.held_keys();
+        let built = Built::new(self.draft);
+        let this: &Self = self;
+        let (held, built) = (&held, &built);
+        let checked = groups.into_iter().enumerate().map(|(number, group)| async move {
+            let schema = schemas.of_group(number);
+            let task = match schema {
+                Ok(schema) => this.task(&group, schema, held, built).await,
+                Err(failure) => Err(NameError::Refused(Box::new(failure))),
+            };
+            (group, task)
+        });
+        let checked: Vec<(Group, Result<ConvertTask, NameError>)> =
+            stream::iter(checked).buffered(self.draft.flow.env.limits.concurrency).collect().await;
+        let mut tasks: Vec<Task> = Vec::new();
+        for (group, convert) in checked {
+            let mut convert = match convert {
+                Ok(convert) => convert,
+                Err(NameError::Engine(error)) => return Err(error),
+                Err(NameError::Refused(failure)) => {
+                    self.refused.push(*failure);
+                    continue;
+                }
+            };
+            let number = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
+            convert.quarantine = quarantine_key(self.draft.flow, self.options, self.draft.run, number);
+            let first = &convert.outputs[0];
+            tasks.push(Task {
+                task: TaskId(number),
+                stage: 0,
+                group: GroupId(number),
+                inputs: group.inputs,
+                key: first.key.clone(),
+                replaces: first.replaces.clone(),
+                convert: Some(Box::new(convert)),
+            });
+        }
+        Ok(tasks)
+    }
+
+    async fn task(
+        &self,
+        group: &Group,
+        schema: u32,
+        held: &BTreeSet<&str>,
+        built: &Built<'_>,
+    ) -> Result<ConvertTask, NameError> {
+        let mut outputs = Vec::with_capacity(group.outputs.len());
+        for ((to, key), inputs) in &group.outputs {
+            if self.draft.would_consume(key) {
+                let error = format!("output `{key}` would be matched by the flow's own `from`");
+                let hint = "write under another prefix, or with another suffix, than `from` reads";
+                return Err(NameError::refuse(key, error, hint));
+            }
+            let replaces = self.replaces(key, held).await?;
+            let chosen: BTreeSet<&Key> = inputs.iter().map(|&number| &group.inputs[number as usize].key).collect();
+            if let Some(lost) = built.sources(key).await?.iter().find(|source| !chosen.contains(*source)) {
+                let error = format!("`{lost}`, of which `{key}` was made, is no longer there");
+                let hint = "put it back, or let go of its records by `baler run --drop-missing`";
+                return Err(NameError::refuse(key, error, hint));
+            }
+            let to = u32::try_from(*to).unwrap_or(u32::MAX);
+            outputs.push(PlannedOutput { to, key: key.clone(), replaces, inputs: ranges(inputs.iter().copied()) });
+        }
+        let reread = (0u32..).zip(&group.reread).filter(|(_, reread)| **reread).map(|(number, _)| number).collect();
+        Ok(ConvertTask { schema, outputs, reread, quarantine: Key::from_listed(String::new()) })
+    }
+
+    /// The version at an output's key that may be replaced (INV-OWN-1).
+    async fn replaces(&self, key: &Key, held: &BTreeSet<&str>) -> Result<Option<ObjectVersion>, NameError> {
+        if held.contains(key.as_str()) {
+            let error = format!("`{key}` is being written by an open run");
+            return Err(NameError::refuse(key, error, "`baler run` finishes it; run again then"));
+        }
+        let head = self.draft.flow.target.head(key).await.map_err(|error| NameError::Engine(error.into()))?;
+        let Some(head) = head else { return Ok(None) };
+        if let Some(own) = self.draft.state.object(key) {
+            if head.version.etag == own.etag {
+                return Ok(Some(ObjectVersion { etag: own.etag.clone() }));
+            }
+            let error = format!("`{key}` has changed since run `{}` wrote it", own.run);
+            return Err(NameError::refuse(key, error, "move it away: it is built anew from its sources"));
+        }
+        if let Some(stamp) = &head.stamp {
+            let error = format!("`{key}` exists: run `{}` of flow `{}` wrote it", stamp.run, stamp.flow);
+            return Err(NameError::refuse(key, error, "let `to` name another place, or move it away"));
+        }
+        match self.draft.flow.config.overwrite {
+            Overwrite::Allow => Ok(Some(head.version)),
+            Overwrite::Refuse => {
+                let error = format!("`{key}` exists and is not Baler's");
+                Err(NameError::refuse(key, error, "`overwrite = true`, or another template in `to`"))
+            }
+        }
+    }
+}
+
+/// Where a task writes what it sets aside.
+fn quarantine_key(flow: &Flow, options: &ConvertConfig, run: &RunId, task: u32) -> Key {
+    Key::from_listed(format!("{}/{}/{run}/{task}.jsonl", options.quarantine, flow.name()))
+}
+
+/// What partitions were made of when they were last built: the plans of their runs tell.
+struct Built<'a> {
+    draft: Draft<'a>,
+    plans: tokio::sync::Mutex<BTreeMap<RunId, HashMap<Key, Vec<Key>>>>,
+}
+
+impl<'a> Built<'a> {
+    fn new(draft: Draft<'a>) -> Self {
+        Self { draft, plans: tokio::sync::Mutex::default() }
+    }
+
+    /// The keys of the sources of an output of ours. Cost: one GET for each run that wrote one of the outputs asked for.
+    async fn sources(&self, output: &Key) -> Result<Vec<Key>, NameError> {
+        let Draft { flow, state, .. } = self.draft;
+        let Some(known) = state.object(output).and_then(|own| state.run(&own.run)) else { return Ok(Vec::new()) };
+        let mut plans = self.plans.lock().await;
+        if !plans.contains_key(&known.run) {
+            let plan = flow.ledger.read_plan(known).await;
+            let plan = plan.map_err(|source| NameError::Engine(flow.ledger_error()(source)))?;
+            let mut made: HashMap<Key, Vec<Key>> = HashMap::new();
+            for task in &plan.tasks {
+                for output in task.convert.iter().flat_map(|convert| &convert.outputs) {
+                    let of = (0u32..).zip(&task.inputs).filter(|(number, _)| output.takes(*number));
+                    made.insert(output.key.clone(), of.map(|(_, input)| input.key.clone()).collect());
+                }
+            }
+            plans.insert(known.run.clone(), made);
+        }
+        Ok(plans[&known.run].get(output).cloned().unwrap_or_default())
+    }
+}
+
+enum NameError {
+    Engine(EngineError),
+    Refused(Box<FailureReport>),
+}
+
+impl NameError {
+    fn refuse(key: &Key, error: String, hint: &str) -> Self {
+        let failure = Failure { error, hint: Some(hint.to_owned()) };
+        Self::Refused(Box::new(FailureReport::new(key.as_str(), failure)))
+    }
+}
+
+/// Sets that are joined until nothing more is connected.
+struct Sets {
+    parents: Vec<usize>,
+}
+
+impl Sets {
+    fn new(count: usize) -> Self {
+        Self { parents: (0..count).collect() }
+    }
+
+    fn of(&mut self, mut member: usize) -> usize {
+        while self.parents[member] != member {
+            self.parents[member] = self.parents[self.parents[member]];
+            member = self.parents[member];
+        }
+        member
+    }
+
+    /// The lesser of the two stands for both, so that groups come in the order in which their outputs were met.
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.of(a), self.of(b));
+        self.parents[a.max(b)] = a.min(b);
+    }
+}

@@ -1,0 +1,214 @@
+//! `convert` over stores in memory: partitions are built, built anew, swapped; records balance.
+
+use std::collections::BTreeMap;
+
+use baler_engine::report::{RunReport, Status};
+use baler_store::Store;
+use baler_testkit::fixtures;
+
+use crate::world::World;
+
+const DAYS: &str = r#"
+[flows.days]
+do = "convert"
+from = "lake:in/{set}/{day:%Y-%m-%d}_{n:int}.jsonl"
+schema = { columns = { id = "int64", name = "text" } }
+to = [
+  { path = "lake:month/{set}/{partition:%Y-%m}.csv", partition = "month" },
+  { path = "lake:day/{set}/{partition:%Y-%m-%d}.jsonl", partition = "day" },
+]
+"#;
+
+fn line(id: u64) -> String {
+    format!("{{\"id\":{id},\"name\":\"n{id}\"}}\n")
+}
+
+/// The ids in CSV objects of a prefix, by key.
+async fn ids(world: &World, prefix: &str) -> BTreeMap<String, Vec<u64>> {
+    let of = |text: &str| text.lines().skip(1).map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
+    world.read(prefix).await.into_iter().map(|(key, text)| (key, of(&text))).collect()
+}
+
+/// Records balance in the report, and each output says how many it holds.
+fn assert_balances(report: &RunReport) {
+    let account = &report.account;
+    account.check_records().unwrap_or_else(|e| panic!("{e}: {report:#?}"));
+    assert!(report.outputs.iter().all(|output| output.records.is_some()), "{report:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_is_built_anew_whole_when_a_source_appears_or_changes() {
+    let world = World::new();
+    world.put("in/a/2024-01-30_1.jsonl", line(1) + &line(2)).await;
+    world.put("in/a/2024-01-31_1.jsonl", line(3)).await;
+    world.put("in/a/2024-02-01_1.jsonl", line(4)).await;
+    let report = world.process(DAYS, None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    assert_balances(&report);
+    assert_eq!((report.account.records_in, report.account.records_out), (Some(4), Some(4)));
+    let months = ids(&world, "month/").await;
+    assert_eq!(months["month/a/2024-01.csv"], [1, 2, 3]);
+    assert_eq!(months["month/a/2024-02.csv"], [4]);
+    assert_eq!(world.read("day/").await["day/a/2024-01-30.jsonl"], line(1) + &line(2));
+
+    // A late object of one day: its month is built anew from all days, of the days only its own.
+    world.put("in/a/2024-01-30_2.jsonl", line(5)).await;
+    let report = world.process(DAYS, None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    let written: Vec<&str> = report.outputs.iter().map(|output| output.key.as_str()).collect();
+    assert_eq!(written, ["month/a/2024-01.csv", "day/a/2024-01-30.jsonl"]);
+    assert_eq!(ids(&world, "month/").await["month/a/2024-01.csv"], [1, 2, 5, 3]);
+    assert_eq!(world.read("day/").await["day/a/2024-01-30.jsonl"], line(1) + &line(2) + &line(5));
+
+    // An overwritten object: its old records are gone, its new ones are there.
+    world.put("in/a/2024-01-31_1.jsonl", line(30) + &line(31)).await;
+    let report = world.process(DAYS, None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    assert_eq!(ids(&world, "month/").await["month/a/2024-01.csv"], [1, 2, 5, 30, 31]);
+    assert_eq!(world.process(DAYS, None).run_one().await.status, Status::Nothing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_gone_gives_its_partition_up_and_no_other() {
+    let world = World::new();
+    for key in ["in/a/2024-01-30_1.jsonl", "in/a/2024-01-31_1.jsonl", "in/a/2024-02-01_1.jsonl"] {
+        world.put(key, line(1)).await;
+    }
+    assert_eq!(world.process(DAYS, None).run_one().await.status, Status::Committed);
+    world.lake.delete(&fixtures::key("in/a/2024-01-30_1.jsonl")).await.unwrap();
+    world.put("in/a/2024-01-31_2.jsonl", line(2)).await;
+    world.put("in/a/2024-02-02_1.jsonl", line(3)).await;
+    let report = world.process(DAYS, None).run_one().await;
+    assert_eq!(report.status, Status::Failed, "{report:#?}");
+    assert_eq!(report.failures.len(), 1, "{report:#?}");
+    let failure = &report.failures[0];
+    assert!(
+        failure.error.contains("`in/a/2024-01-30_1.jsonl`, of which `month/a/2024-01.csv` was made"),
+        "{failure:?}"
+    );
+    assert!(failure.hint.as_deref().unwrap().contains("--drop-missing"));
+    let months = ids(&world, "month/").await;
+    assert_eq!(months["month/a/2024-01.csv"], [1, 1], "the partition stays as it was");
+    assert_eq!(months["month/a/2024-02.csv"], [1, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_output_that_somebody_else_changed_is_not_replaced() {
+    let world = World::new();
+    world.put("in/a/2024-01-30_1.jsonl", line(1)).await;
+    assert_eq!(world.process(DAYS, None).run_one().await.status, Status::Committed);
+    world.put("month/a/2024-01.csv", "id,name\n7,mine\n").await;
+    world.put("in/a/2024-01-31_1.jsonl", line(2)).await;
+    let report = world.process(DAYS, None).run_one().await;
+    assert_eq!(report.status, Status::Failed, "{report:#?}");
+    assert!(report.failures[0].error.contains("`month/a/2024-01.csv` has changed since run"), "{report:#?}");
+    assert_eq!(world.read("month/").await["month/a/2024-01.csv"], "id,name\n7,mine\n");
+    assert!(!world.read("day/").await.contains_key("day/a/2024-01-31.jsonl"), "a group stands or falls as a whole");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_taken_is_set_aside_with_place_reason_and_text() {
+    let world = World::new();
+    let bad = "{\"id\":\"x\",\"name\":\"n\"}\n";
+    world.put("in/a/2024-01-30_1.jsonl", line(1) + bad + &line(2) + "{\"id\":3,\"na").await;
+    world.put("in/a/2024-01-31_1.jsonl", line(4) + &line(5)).await;
+    let report = world.process(DAYS, None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    assert_balances(&report);
+    let account = &report.account;
+    assert_eq!((account.records_in, account.records_out, account.quarantined), (Some(6), Some(4), Some(2)));
+    assert_eq!(ids(&world, "month/").await["month/a/2024-01.csv"], [1, 2, 4, 5]);
+    let aside = world.read("_quarantine/days/").await;
+    let lines: Vec<serde_json::Value> =
+        aside.values().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{aside:?}");
+    assert_eq!(lines[0]["key"], "in/a/2024-01-30_1.jsonl");
+    assert_eq!(lines[0]["line"], 2);
+    assert_eq!(lines[0]["offset"], line(1).len());
+    assert_eq!(lines[0]["raw"].as_str().unwrap().trim_end(), bad.trim_end());
+    assert!(lines[0]["reason"].as_str().unwrap().contains("`id`"), "{lines:?}");
+    assert_eq!(lines[1]["line"], 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_with_too_many_records_set_aside_fails_and_nothing_of_it_is_seen() {
+    let world = World::new();
+    world.put("in/a/2024-01-30_1.jsonl", line(1) + "x\ny\n").await;
+    world.put("in/b/2024-01-30_1.jsonl", line(2) + "x\n").await;
+    let report = world.process(DAYS, None).run_one().await;
+    assert_eq!(report.status, Status::Failed, "{report:#?}");
+    assert!(report.failures[0].error.contains("2 of 3 records cannot be taken, more than 50%"), "{report:#?}");
+    assert_eq!(world.read("month/").await.keys().collect::<Vec<_>>(), ["month/b/2024-01.csv"]);
+    // Nothing was consumed of it: corrected, it is taken.
+    world.put("in/a/2024-01-30_1.jsonl", line(1)).await;
+    let report = world.process(DAYS, None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    assert_eq!(ids(&world, "month/").await["month/a/2024-01.csv"], [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn inferred_columns_are_pinned_and_drift_is_told() {
+    let flow = |drift: &str| {
+        format!(
+            "[flows.days]\ndo = \"convert\"\nfrom = \"lake:in/{{day:%Y-%m-%d}}.jsonl\"\non_drift = \"{drift}\"\n\
+             to = \"lake:out/{{day:%Y-%m-%d}}.csv\"\n"
+        )
+    };
+    let world = World::new();
+    world.put("in/2024-01-01.jsonl", "{\"a\":1,\"b\":\"x\"}\n").await;
+    assert_eq!(world.process(&flow("fail"), None).run_one().await.status, Status::Committed);
+    world.put("in/2024-01-02.jsonl", "{\"a\":2,\"b\":\"y\",\"c\":1.5}\n").await;
+    let report = world.process(&flow("fail"), None).run_one().await;
+    assert_eq!(report.status, Status::Failed, "{report:#?}");
+    assert!(report.failures[0].error.contains("has columns that the schema lacks: `c`"), "{report:#?}");
+    let report = world.process(&flow("widen"), None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    assert_eq!(world.read("out/").await["out/2024-01-02.csv"], "a,b,c\n2,y,1.5\n");
+    // What was widened is pinned too.
+    world.put("in/2024-01-03.jsonl", "{\"a\":3}\n").await;
+    let report = world.process(&flow("fail"), None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    assert_eq!(world.read("out/").await["out/2024-01-03.csv"], "a,b,c\n3,,\n");
+    world.put("in/2024-01-04.jsonl", "{\"a\":4,\"d\":true}\n").await;
+    let report = world.process(&flow("quarantine"), None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    assert_eq!(world.read("out/").await["out/2024-01-04.csv"], "a,b,c\n4,,\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_paths_name_the_run_each_run_adds_objects_and_sources_may_go() {
+    let world = World::new();
+    let flow = r#"
+[flows.added]
+do = "convert"
+from = "lake:in/{n:int}.jsonl"
+schema = { columns = { id = "int64" } }
+to = "lake:out/{run}.jsonl"
+sources = { after_commit = "delete" }
+"#;
+    world.put("in/1.jsonl", "{\"id\":1}\n").await;
+    world.put("in/2.jsonl", "{\"id\":2}\n").await;
+    assert_eq!(world.process(flow, None).run_one().await.status, Status::Committed);
+    assert!(world.read("in/").await.is_empty());
+    world.put("in/1.jsonl", "{\"id\":3}\n").await;
+    assert_eq!(world.process(flow, None).run_one().await.status, Status::Committed);
+    let mut texts: Vec<String> = world.read("out/").await.into_values().collect();
+    texts.sort();
+    assert_eq!(texts, ["{\"id\":1}\n{\"id\":2}\n", "{\"id\":3}\n"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_committed_run_is_verified_and_a_changed_output_is_noticed() {
+    let world = World::new();
+    world.put("in/a/2024-01-30_1.jsonl", line(1)).await;
+    let process = world.process(DAYS, None);
+    let report = process.run_one().await;
+    let run = report.run.clone().unwrap();
+    let verified = baler_engine::verify::verify(&process.flow(), &process.state().await, &run).await.unwrap();
+    assert!(verified.proven, "{verified:#?}");
+    // Somebody changes a byte behind Baler's back.
+    let key = fixtures::key("month/a/2024-01.csv");
+    world.put(key.as_str(), "id,name\n2,n1\n").await;
+    let verified = baler_engine::verify::verify(&process.flow(), &process.state().await, &run).await.unwrap();
+    assert!(!verified.proven, "{verified:#?}");
+}
