@@ -212,3 +212,57 @@ async fn a_committed_run_is_verified_and_a_changed_output_is_noticed() {
     let verified = baler_engine::verify::verify(&process.flow(), &process.state().await, &run).await.unwrap();
     assert!(!verified.proven, "{verified:#?}");
 }
+
+const HOURS: &str = r#"
+[flows.hours]
+do = "convert"
+from = "lake:in/{start:epoch}.csv"
+schema = { columns = { at = "int64", id = "int64" } }
+time = "at"
+covers = "day"
+to = [
+  { path = "lake:hour/{partition:%Y-%m-%dT%H}.csv", partition = "hour" },
+  { path = "lake:day/{partition:%Y-%m-%d}.csv", partition = "day" },
+]
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn hours_of_a_day_file_are_told_apart_by_the_time_of_each_record() {
+    let day = 1_704_067_200u64; // 2024-01-01
+    let world = World::new();
+    let row = |second: u64, id: u64| format!("{second},{id}\n");
+    let head = "at,id\n";
+    let first = row(day + 3_600, 1) + &row(day + 5, 2) + &row(day + 7_199, 3) + ",4\n" + &row(day + 86_400, 5);
+    world.put(&format!("in/{day}.csv"), head.to_owned() + &first).await;
+    let report = world.process(HOURS, None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    assert_balances(&report);
+    let account = &report.account;
+    assert_eq!((account.records_in, account.records_out, account.quarantined), (Some(5), Some(3), Some(2)));
+    let hours = world.read("hour/").await;
+    assert_eq!(hours.keys().collect::<Vec<_>>(), ["hour/2024-01-01T00.csv", "hour/2024-01-01T01.csv"]);
+    assert_eq!(hours["hour/2024-01-01T01.csv"], format!("at,id\n{},1\n{},3\n", day + 3_600, day + 7_199));
+    assert_eq!(world.read("day/").await.len(), 1);
+    let aside: String = world.read("_quarantine/").await.into_values().collect();
+    assert!(
+        aside.contains("no time stands there") && aside.contains("2024-01-02T00:00:00Z is none of the object's"),
+        "{aside}"
+    );
+    // The object changes: an hour that nothing belongs to any more is emptied, another appears.
+    world.put(&format!("in/{day}.csv"), head.to_owned() + &row(day + 10_000, 7) + &row(day + 6, 2)).await;
+    let report = world.process(HOURS, None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    let hours = world.read("hour/").await;
+    assert_eq!(hours["hour/2024-01-01T01.csv"], head);
+    assert_eq!(hours["hour/2024-01-01T02.csv"], format!("at,id\n{},7\n", day + 10_000));
+    assert_eq!(hours["hour/2024-01-01T00.csv"], format!("at,id\n{},2\n", day + 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_reaches_over_the_end_of_its_partition_is_refused() {
+    let world = World::new();
+    world.put("in/1704085200.csv", "at,id\n1704085200,1\n").await; // five o'clock: a day from then on
+    let report = world.process(HOURS, None).run_one().await;
+    assert_eq!(report.status, Status::Failed, "{report:#?}");
+    assert!(report.failures[0].error.contains("a day from then on is not within one day"), "{report:#?}");
+}

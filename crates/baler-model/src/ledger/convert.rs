@@ -203,6 +203,10 @@ pub struct PlannedOutput {
     pub replaces: Option<ObjectVersion>,
     /// The inputs whose records it holds, as half-open ranges of their numbers.
     pub inputs: Vec<(u32, u32)>,
+    /// Where records tell their partition by their time: the seconds since 1970 that it holds, half-open. Without, it holds
+    /// all records of its inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<(i64, i64)>,
 }
 
 impl PlannedOutput {

@@ -348,6 +348,7 @@ fn plans_of_records_of_version_1_are_read_and_written_as_ever() {
         key: key(name),
         replaces: replaces.map(ObjectVersion::new),
         inputs: vec![(0, 1), (3, 5)],
+        span: replaces.map(|_| (1_764_547_200, 1_767_225_600)),
     };
     let convert = ConvertTask {
         schema: 0,

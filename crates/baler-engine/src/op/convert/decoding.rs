@@ -35,6 +35,8 @@ pub(super) struct Piece {
     pub(super) aside: Vec<SetAside>,
     /// Records that were read: rows, those set aside, and those left out.
     pub(super) read: u64,
+    /// Of each row the second since 1970 of its time, where outputs are told apart by it.
+    pub(super) seconds: Vec<i64>,
 }
 
 /// Why an input was not decoded to its end.
@@ -60,11 +62,12 @@ pub(super) type Take<'a> = &'a mut dyn FnMut(Piece) -> bool;
 /// Decodes an input, step by step.
 pub(super) fn decode(
     job: &Job,
-    input: &InputVersion,
+    number: usize,
     body: Result<Body, StoreError>,
     distrusted: bool,
     take: Take<'_>,
 ) -> Result<(), Stop> {
+    let input = &job.inputs[number];
     let kind = kinds::planned_kind(&job.options, input.key.as_str())
         .map_err(|error| TaskError::data(error, Some("add `format` to the flow")))?;
     let mut body = body.map_err(TaskError::from)?;
@@ -117,7 +120,7 @@ pub(super) fn decode(
         match decoder.next_batch() {
             Ok(Some(decoded)) => {
                 last = decoded.positions.at(decoded.batch.num_rows().wrapping_sub(1)).or(last);
-                if !take(job.piece(input, decoded)?) {
+                if !take(job.piece(number, decoded)?) {
                     return Err(Stop::Nobody);
                 }
             }
@@ -145,7 +148,12 @@ pub(super) fn decode(
 
 /// Hands on an entry for a stretch of an object: it counts as one record.
 fn set_aside(job: &Job, aside: SetAside, take: Take<'_>) -> Result<(), Stop> {
-    let piece = Piece { batch: RecordBatch::new_empty(Arc::clone(&job.arrow)), aside: vec![aside], read: 1 };
+    let piece = Piece {
+        batch: RecordBatch::new_empty(Arc::clone(&job.arrow)),
+        aside: vec![aside],
+        read: 1,
+        seconds: Vec::new(),
+    };
     if take(piece) { Ok(()) } else { Err(Stop::Nobody) }
 }
 
@@ -296,15 +304,20 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 impl Job {
     /// Scrubs rows and adds the columns that tell where they came from.
-    fn piece(&self, input: &InputVersion, decoded: Decoded) -> Result<Piece, TaskError> {
+    fn piece(&self, number: usize, decoded: Decoded) -> Result<Piece, TaskError> {
+        let input = &self.inputs[number];
         let Decoded { batch, positions, rejected } = decoded;
         let read = (batch.num_rows() + rejected.len()) as u64;
-        let aside = rejected.into_iter().map(SetAside::from).collect();
+        let mut aside: Vec<SetAside> = rejected.into_iter().map(SetAside::from).collect();
+        let (batch, positions, seconds) = match &self.routing {
+            None => (batch, positions, Vec::new()),
+            Some(routing) => routing.route(number, batch, positions, &mut aside)?,
+        };
         let batch = match self.options.provenance.is_nothing() {
             true => batch,
             false => self.with_provenance(input, batch, &positions)?,
         };
-        Ok(Piece { batch, aside, read })
+        Ok(Piece { batch, aside, read, seconds })
     }
 
     fn with_provenance(

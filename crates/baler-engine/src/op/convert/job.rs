@@ -28,8 +28,11 @@ use super::decoding::{self, Piece, Stop};
 use super::feed::Fetched;
 use super::kinds;
 use super::rejects::{SetAside, write_line};
+use super::routing::{self, Routing};
 use super::upload::{PartWriter, Steps};
 use crate::error::TaskError;
+
+const TIME_HINT: &str = "let `time` name a column that holds times: a timestamp, a date, seconds since 1970, or text";
 
 /// Rows that are written at a time: small inputs are brought together.
 const ROWS: usize = 8_192;
@@ -58,6 +61,8 @@ pub(super) struct Job {
     encoding: EncodeOptions,
     /// Threads that decode.
     threads: usize,
+    /// Which records belong to which output, where they tell.
+    pub(super) routing: Option<Routing>,
     /// Inputs of which nothing is taken.
     pub(super) distrusted: BTreeSet<usize>,
 }
@@ -106,6 +111,7 @@ impl Job {
         let written = with_provenance(&decoded, options).map_err(broken)?;
         let targets =
             options.targets.iter().map(kinds::target_kind).collect::<Result<Vec<_>, String>>().map_err(broken)?;
+        let routing = Routing::new(options, task, &decoded).map_err(|error| TaskError::data(error, Some(TIME_HINT)))?;
         let bytes: u64 = inputs.iter().map(|input| input.size).sum();
         let threads = match bytes {
             // A thread costs more than it brings.
@@ -125,6 +131,7 @@ impl Job {
             targets,
             encoding: EncodeOptions { group_bytes, ..EncodeOptions::default() },
             threads: threads.min(inputs.len().max(1)),
+            routing,
             distrusted: BTreeSet::new(),
         })
     }
@@ -160,7 +167,7 @@ impl Job {
                 fault.is_none()
             };
             let distrusted = self.distrusted.contains(&number);
-            let done = decoding::decode(self, &self.inputs[number], body, distrusted, &mut take);
+            let done = decoding::decode(self, number, body, distrusted, &mut take);
             match (fault, done) {
                 (Some(error), _) => return Err(error.into()),
                 (None, Ok(())) => writing.ended(number)?,
@@ -184,7 +191,7 @@ impl Job {
             let Fetched { number, body, _window: window } = fetched;
             let mut take = |piece| pieces.send(Message::Piece(piece)).is_ok();
             let distrusted = self.distrusted.contains(&number);
-            let done = decoding::decode(self, &self.inputs[number], body, distrusted, &mut take);
+            let done = decoding::decode(self, number, body, distrusted, &mut take);
             drop(window);
             if pieces.send(Message::End(done)).is_err() {
                 return;
@@ -286,11 +293,15 @@ impl<'a> Writing<'a> {
     fn complete(mut self) -> Result<Counted, Broken> {
         // An output all of whose inputs were empty is written too: it may replace one that was not.
         for number in 0..self.outputs.len() {
-            if !self.outputs[number].is_done {
+            // Of a stretch of time that nothing belongs to no object is made, unless it takes the place of one.
+            let planned = &self.job.task.outputs[number];
+            let is_needed = planned.span.is_none() || planned.replaces.is_some();
+            if !self.outputs[number].is_done && (is_needed || self.outputs[number].open.is_some()) {
                 self.finish(number)?;
             }
         }
-        self.counted.records = self.outputs.iter().map(|output| output.records).collect();
+        self.counted.records =
+            self.outputs.iter().filter(|output| output.is_done).map(|output| output.records).collect();
         if let Some(writer) = self.quarantine.take() {
             writer.end().map_err(|error| upload_failed(&error))?;
             let records = self.counted.quarantined;
@@ -333,17 +344,29 @@ impl<'a> Writing<'a> {
         self.counted.records_in += piece.read;
         self.counted.quarantined += aside;
         self.counted.filtered += piece.read - rows - aside;
-        for (nth, output) in self.takers(number).into_iter().enumerate() {
+        let (mut taken, mut whole) = (0, 0);
+        for output in self.takers(number) {
+            if let Some(span) = self.job.task.outputs[output].span {
+                let rows = routing::within(&piece.batch, &piece.seconds, span)?;
+                let records = &mut self.outputs[output].records;
+                records.records_in += rows.num_rows() as u64;
+                if rows.num_rows() > 0 {
+                    self.write(output, &rows)?;
+                }
+                taken += rows.num_rows() as u64;
+                continue;
+            }
             let records = &mut self.outputs[output].records;
             records.records_in += piece.read;
             records.quarantined += aside;
             records.filtered += piece.read - rows - aside;
             let written = self.write(output, &piece.batch)?;
             // Every output of an input gets all its rows; they are counted once.
-            if nth == 0 {
-                self.counted.records_out += written;
-            }
+            whole = whole.max(written);
         }
+        // Outputs that share an input by time get each row once among them, for each of their targets.
+        let routed = self.job.routing.as_ref().map_or(0, |routing| taken / routing.targets(number).max(1));
+        self.counted.records_out += whole.max(routed);
         Ok(())
     }
 
@@ -352,7 +375,10 @@ impl<'a> Writing<'a> {
         self.counted.objects += 1;
         self.counted.bytes += self.job.inputs[number].size;
         for output in self.takers(number) {
-            if self.outputs[output].last as usize == number {
+            let is_empty = self.outputs[output].open.is_none();
+            if self.outputs[output].last as usize == number
+                && !(is_empty && self.job.task.outputs[output].span.is_some())
+            {
                 self.finish(output)?;
             }
         }

@@ -4,7 +4,7 @@
 //! - [`columns`] finds out which columns the records have;
 //! - [`kinds`] tells formats and codecs;
 //! - [`execute`] executes one task: [`feed`] brings bytes, a [`job`] decodes ([`decoding`]) and encodes them on threads,
-//!   [`upload`] stages what comes out, [`rejects`] writes what is set aside.
+//!   [`upload`] stages what comes out, [`rejects`] writes what is set aside, [`routing`] tells records apart by their time.
 
 pub mod columns;
 mod decoding;
@@ -14,4 +14,5 @@ mod job;
 pub(crate) mod kinds;
 pub mod plan;
 mod rejects;
+mod routing;
 mod upload;

@@ -33,7 +33,7 @@ pub(crate) async fn draw(draft: Draft<'_>, options: &ConvertConfig, listed: Inpu
                 store: flow.name().to_owned(),
                 role: "as planned",
                 detail,
-                hint: "give `from` a time and `covers`, so that keys tell the partitions".to_owned(),
+                hint: "say by `covers` how much time an object holds, and by `time` in which column a record's time stands".to_owned(),
             });
         }
     }
@@ -89,13 +89,22 @@ fn fault(options: &ConvertConfig, target: &ConvertTarget) -> Option<String> {
         return Some("partitions by the values of columns are not in this build".to_owned());
     }
     let size = target.partition?;
-    let by_key = match (&options.time, options.covers) {
-        (TimeSource::Key(_), None) => true,
-        (TimeSource::Key(_) | TimeSource::Column(_), Some(covers)) => covers <= size,
-        (TimeSource::Column(_) | TimeSource::None, None) | (TimeSource::None, Some(_)) => false,
-    };
-    (!by_key).then(|| format!("partitions of a {size} need the time of each record, which is not in this build"))
+    match (&options.time, options.covers) {
+        (TimeSource::Key(_), None) => None,
+        (TimeSource::Column(_), Some(_)) => None,
+        (TimeSource::Key(_), Some(covers)) if covers <= size => None,
+        (TimeSource::Key(name), Some(covers)) => Some(format!(
+            "objects hold a {covers} each, partitions a {size}: `{name}` does not tell which record belongs where"
+        )),
+        (TimeSource::Column(_), None) => {
+            Some("keys do not tell how much time an object holds, so partitions cannot be told from them".to_owned())
+        }
+        (TimeSource::None, _) => Some("partitions need a time".to_owned()),
+    }
 }
+
+/// Partitions that one object may have records of; more would be open at once.
+const MOST_SPANS: usize = 1_000;
 
 /// Inputs that are converted together, and what becomes of them.
 #[derive(Debug)]
@@ -105,8 +114,23 @@ pub(crate) struct Group {
     /// Whether an input was consumed before and is read again.
     pub(crate) reread: Vec<bool>,
     /// The outputs, by target and key, each with the numbers of its inputs.
-    pub(crate) outputs: BTreeMap<(usize, Key), Vec<u32>>,
+    pub(crate) outputs: BTreeMap<(usize, Key), Fed>,
 }
+
+/// What feeds an output.
+#[derive(Debug, Default)]
+pub(crate) struct Fed {
+    /// The time that it holds, where records tell.
+    span: Option<(i64, i64)>,
+    /// The numbers of its inputs.
+    inputs: Vec<u32>,
+}
+
+/// An output that an input feeds: target, key, and the time that it holds where records tell.
+type Feeds = (usize, Key, Option<(i64, i64)>);
+
+/// The first instant of a partition, and the seconds that it holds where records tell.
+type Span = (Option<Timestamp>, Option<(i64, i64)>);
 
 struct Planner<'a> {
     draft: Draft<'a>,
@@ -121,7 +145,7 @@ impl Planner<'_> {
     fn groups(&mut self, new: Vec<InputVersion>, consumed: Vec<InputVersion>) -> Vec<Group> {
         let rebuilds = !self.options.targets.iter().any(|target| target.template.names_runs());
         let mut numbers: HashMap<(usize, Key), usize> = HashMap::new();
-        let mut outputs: Vec<(usize, Key)> = Vec::new();
+        let mut outputs: Vec<Feeds> = Vec::new();
         let mut members: Vec<(InputVersion, bool, Vec<usize>)> = Vec::new();
         for input in new {
             let keys = match self.keys_of(&input) {
@@ -132,8 +156,8 @@ impl Planner<'_> {
                 }
             };
             let mut feeds = Vec::with_capacity(keys.len());
-            for output in keys.into_iter().enumerate() {
-                let number = *numbers.entry(output.clone()).or_insert_with(|| {
+            for output in keys {
+                let number = *numbers.entry((output.0, output.1.clone())).or_insert_with(|| {
                     outputs.push(output);
                     outputs.len() - 1
                 });
@@ -145,7 +169,7 @@ impl Planner<'_> {
             for input in consumed {
                 let Ok(keys) = self.keys_of(&input) else { continue };
                 let feeds: Vec<usize> =
-                    keys.into_iter().enumerate().filter_map(|output| numbers.get(&output).copied()).collect();
+                    keys.into_iter().filter_map(|(to, key, _)| numbers.get(&(to, key)).copied()).collect();
                 if !feeds.is_empty() {
                     members.push((input, true, feeds));
                 }
@@ -163,7 +187,7 @@ impl Planner<'_> {
     }
 
     /// Orders the inputs of one group; one with too few new inputs waits.
-    fn group(&mut self, mut members: Vec<(InputVersion, bool, Vec<usize>)>, outputs: &[(usize, Key)]) -> Option<Group> {
+    fn group(&mut self, mut members: Vec<(InputVersion, bool, Vec<usize>)>, outputs: &[Feeds]) -> Option<Group> {
         let least = self.draft.flow.config.batch.min_objects;
         if (members.iter().filter(|(_, reread, _)| !reread).count() as u64) < least {
             self.too_small += 1;
@@ -182,7 +206,10 @@ impl Planner<'_> {
         let mut group = Group { inputs: Vec::new(), reread: Vec::new(), outputs: BTreeMap::new() };
         for (number, (input, reread, feeds)) in (0u32..).zip(members) {
             for feed in feeds {
-                group.outputs.entry(outputs[feed].clone()).or_default().push(number);
+                let (to, key, span) = &outputs[feed];
+                let fed = group.outputs.entry((*to, key.clone())).or_default();
+                fed.span = *span;
+                fed.inputs.push(number);
             }
             group.inputs.push(input);
             group.reread.push(reread);
@@ -190,8 +217,8 @@ impl Planner<'_> {
         Some(group)
     }
 
-    /// The output that an input feeds, of each target.
-    fn keys_of(&self, input: &InputVersion) -> Result<Vec<Key>, FailureReport> {
+    /// The outputs that an input feeds: of each target one, or several where records tell.
+    fn keys_of(&self, input: &InputVersion) -> Result<Vec<Feeds>, FailureReport> {
         let key = input.key.as_str();
         let refuse =
             |error: String, hint: &str| FailureReport::new(key, Failure { error, hint: Some(hint.to_owned()) });
@@ -199,15 +226,54 @@ impl Planner<'_> {
             .map_err(|error| refuse(error, "add `format = \"csv\"`, or whatever it is, to the flow"))?;
         let instant = self.instant_of(key);
         let now = self.draft.flow.env.template_time();
-        let render = |target: &ConvertTarget| {
-            let start = target.partition.and_then(|size| Some(size.start_of(instant?)));
-            let partition = Partition { start, columns: &[] };
-            let (pattern, run) = (self.draft.pattern, self.draft.run);
-            target.template.render(&RenderContext { pattern, keys: &[key], index: 0, now, run, partition })
-        };
-        let rendered: Result<Vec<Key>, _> = self.options.targets.iter().map(render).collect();
-        rendered
-            .map_err(|error| refuse(format!("`to` cannot be filled for `{key}`: {error}"), error.hint().unwrap_or("")))
+        let mut feeds = Vec::with_capacity(self.options.targets.len());
+        for (to, target) in self.options.targets.iter().enumerate() {
+            let spans = self.spans(target, instant).map_err(|error| {
+                refuse(
+                    format!("`{key}`: {error}"),
+                    "let `covers` say how much time an object holds from its instant on",
+                )
+            })?;
+            for (start, span) in spans {
+                let partition = Partition { start, columns: &[] };
+                let (pattern, run) = (self.draft.pattern, self.draft.run);
+                let context = RenderContext { pattern, keys: &[key], index: 0, now, run, partition };
+                let rendered = target.template.render(&context).map_err(|error| {
+                    refuse(format!("`to` cannot be filled for `{key}`: {error}"), error.hint().unwrap_or(""))
+                })?;
+                feeds.push((to, rendered, span));
+            }
+        }
+        Ok(feeds)
+    }
+
+    /// The partitions of a target that an object of this instant feeds, and the seconds that each holds where its records
+    /// tell them apart.
+    fn spans(&self, target: &ConvertTarget, instant: Option<Timestamp>) -> Result<Vec<Span>, String> {
+        let Some(size) = target.partition else { return Ok(vec![(None, None)]) };
+        let Some(instant) = instant else { return Err("its key names no instant".to_owned()) };
+        let first = size.start_of(instant);
+        let Some(covers) = self.options.covers else { return Ok(vec![(Some(first), None)]) };
+        let end = covers.end_of(instant);
+        if covers <= size {
+            return match size.end_of(first) >= end {
+                true => Ok(vec![(Some(first), None)]),
+                false => Err(format!("it begins at {instant}, and a {covers} from then on is not within one {size}")),
+            };
+        }
+        let mut spans = Vec::new();
+        let mut start = first;
+        while start < end {
+            let next = size.end_of(start);
+            // Records belong to the object's own time alone, also where its partitions reach further.
+            let span = (start.max(instant).as_second(), next.min(end).as_second());
+            spans.push((Some(start), Some(span)));
+            if spans.len() > MOST_SPANS || next <= start {
+                return Err(format!("it feeds more than {MOST_SPANS} partitions of a {size}"));
+            }
+            start = next;
+        }
+        Ok(spans)
     }
 
     /// The instant that a key names.
@@ -275,7 +341,7 @@ impl Planner<'_> {
         built: &Built<'_>,
     ) -> Result<ConvertTask, NameError> {
         let mut outputs = Vec::with_capacity(group.outputs.len());
-        for ((to, key), inputs) in &group.outputs {
+        for ((to, key), Fed { span, inputs }) in &group.outputs {
             if self.draft.would_consume(key) {
                 let error = format!("output `{key}` would be matched by the flow's own `from`");
                 let hint = "write under another prefix, or with another suffix, than `from` reads";
@@ -289,7 +355,8 @@ impl Planner<'_> {
                 return Err(NameError::refuse(key, error, hint));
             }
             let to = u32::try_from(*to).unwrap_or(u32::MAX);
-            outputs.push(PlannedOutput { to, key: key.clone(), replaces, inputs: ranges(inputs.iter().copied()) });
+            let inputs = ranges(inputs.iter().copied());
+            outputs.push(PlannedOutput { to, key: key.clone(), replaces, inputs, span: *span });
         }
         let reread = (0u32..).zip(&group.reread).filter(|(_, reread)| **reread).map(|(number, _)| number).collect();
         Ok(ConvertTask { schema, outputs, reread, quarantine: Key::from_listed(String::new()) })
