@@ -55,7 +55,7 @@ pub async fn check(flow: &Flow) -> Result<CheckReport, EngineError> {
     if report.errors.is_empty() {
         let state = flow.ledger.load().await.map_err(flow.ledger_error())?;
         if flow.manifests.is_none() {
-            let planned = crate::plan::plan(flow, &state, None).await?;
+            let planned = crate::plan::plan(flow, &state, crate::plan::Ask::default()).await?;
             report.example_output = planned.plan.tasks.first().map(|t| t.key.to_string());
             report.warnings.extend(planned.refused.iter().map(|f| described(&f.error, f.hint.clone())));
         }

@@ -11,7 +11,7 @@ use crate::inputs::Skip;
 use crate::ledger::decide::OpenRefusal;
 use crate::ledger::{LedgerState, RunStatus};
 use crate::manifests::{self, Completeness, Queued};
-use crate::plan::{ManifestRequest, Planned, plan};
+use crate::plan::{Ask, Planned, plan};
 use crate::report::{FailureReport, GroupCounts, RunReport, Status};
 use crate::run::{DriveOptions, Opened, drive, drive_plan, open};
 
@@ -23,6 +23,11 @@ const PLANS: u32 = 10;
 /// Yields a report per run, the resumed ones first; one with `status = nothing` when there was nothing to do. A run
 /// that fails or is stuck does not keep the others from running.
 pub async fn run_flow(flow: &Flow) -> Result<Vec<RunReport>, EngineError> {
+    run_asked(flow, Ask::default()).await
+}
+
+/// As [`run_flow`], with more that is asked for.
+pub async fn run_asked(flow: &Flow, ask: Ask<'_>) -> Result<Vec<RunReport>, EngineError> {
     for warning in fitness::ensure(flow).await? {
         flow.env.progress.note(&format!("warning: {warning}"));
     }
@@ -33,7 +38,7 @@ pub async fn run_flow(flow: &Flow) -> Result<Vec<RunReport>, EngineError> {
     let mut state = flow.ledger.load().await.map_err(&wrap)?;
     let (mut reports, waiting) = resume(flow, &mut state).await?;
     match &flow.manifests {
-        None => reports.extend(plan_and_drive(flow, &mut state, None).await?),
+        None => reports.extend(plan_and_drive(flow, &mut state, ask).await?),
         Some(_) => {
             for queued in manifests::queued(flow).await? {
                 if flow.env.cancel.is_cancelled() {
@@ -41,16 +46,18 @@ pub async fn run_flow(flow: &Flow) -> Result<Vec<RunReport>, EngineError> {
                 }
                 match queued {
                     Queued::Faulty(failure) => reports.push(failed(flow, failure)),
-                    Queued::Request(request) => match plan_and_drive(flow, &mut state, Some(&request)).await {
-                        Ok(report) => reports.extend(report),
-                        // One manifest at fault does not keep the others from running.
-                        Err(error @ EngineError::Unfit { .. }) => {
-                            let failure = Failure { error: error.to_string(), hint: error.hint() };
-                            let group = request.manifest.key.as_str();
-                            reports.push(failed(flow, FailureReport::new(group, failure)));
+                    Queued::Request(request) => {
+                        match plan_and_drive(flow, &mut state, Ask { manifest: Some(&request), ..ask }).await {
+                            Ok(report) => reports.extend(report),
+                            // One manifest at fault does not keep the others from running.
+                            Err(error @ EngineError::Unfit { .. }) => {
+                                let failure = Failure { error: error.to_string(), hint: error.hint() };
+                                let group = request.manifest.key.as_str();
+                                reports.push(failed(flow, FailureReport::new(group, failure)));
+                            }
+                            Err(error) => return Err(error),
                         }
-                        Err(error) => return Err(error),
-                    },
+                    }
                 }
             }
         }
@@ -105,18 +112,15 @@ fn rests(state: &LedgerState, run: &RunId, report: &RunReport) -> bool {
 }
 
 /// Plans one run and drives it.
-async fn plan_and_drive(
-    flow: &Flow,
-    state: &mut LedgerState,
-    request: Option<&ManifestRequest>,
-) -> Result<Option<RunReport>, EngineError> {
+async fn plan_and_drive(flow: &Flow, state: &mut LedgerState, ask: Ask<'_>) -> Result<Option<RunReport>, EngineError> {
+    let request = ask.manifest;
     let wrap = flow.ledger_error();
     let began = flow.env.clock.now();
     let metered = crate::run::meters(flow);
     let mut refusal = None::<OpenRefusal>;
     for _ in 0..PLANS {
         flow.ledger.refresh(state).await.map_err(&wrap)?;
-        let planned = plan(flow, state, request).await?;
+        let planned = plan(flow, state, ask).await?;
         let run = &planned.plan.header.run;
         if state.run(run).is_some() {
             return Ok(Some(known(flow, run)));

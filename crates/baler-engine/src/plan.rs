@@ -12,7 +12,7 @@ use baler_model::ledger::{
 };
 use baler_model::{InputVersion, Key, LogSeq, Pattern, RunId, Template};
 use baler_store::Store;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::error::EngineError;
@@ -79,8 +79,42 @@ pub struct ManifestRequest {
     pub max_file_size: Option<u64>,
 }
 
+/// What a run is asked to do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask<'a> {
+    /// The manifest that asks for it.
+    pub manifest: Option<&'a ManifestRequest>,
+    /// What is converted again, beside what is new.
+    pub again: Again<'a>,
+    /// Whether partitions may be built without sources that are gone: their records leave the partition.
+    pub missing: Missing,
+}
+
+/// Which inputs that were consumed before are converted again, with all that their partitions need.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Again<'a> {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those with these keys.
+    Keys(&'a BTreeSet<Key>),
+    /// Those whose keys name an instant in this half-open interval.
+    Between(Timestamp, Timestamp),
+}
+
+/// What is done about sources of a partition that are gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// The partition is given up.
+    #[default]
+    GiveUp,
+    /// It is built without them.
+    Drop,
+}
+
 /// Plans a flow as of `state`.
-pub async fn plan(flow: &Flow, state: &LedgerState, request: Option<&ManifestRequest>) -> Result<Planned, EngineError> {
+pub async fn plan(flow: &Flow, state: &LedgerState, ask: Ask<'_>) -> Result<Planned, EngineError> {
+    let request = ask.manifest;
     let wrap = flow.ledger_error();
     let base_seq = state.head();
     let trigger = request.map_or(Trigger::Request, |r| Trigger::Manifest(r.manifest.clone()));
@@ -101,7 +135,7 @@ pub async fn plan(flow: &Flow, state: &LedgerState, request: Option<&ManifestReq
     let is_listed = |key: &Key| listed.inputs.binary_search_by(|input| input.key.cmp(key)).is_ok();
     let earlier = earlier.iter().filter(|input| !is_listed(&input.key)).count() as u64;
     let run = run_id(flow, &trigger, generation);
-    let draft = Draft { flow, state, pattern: &pattern, template: &template, run: &run, request };
+    let draft = Draft { flow, state, pattern: &pattern, template: &template, run: &run, ask };
     let drawn = match &flow.config.operation {
         Operation::Combine(options) => combine::plan::draw(draft, options, listed.inputs, listed.skips).await?,
         Operation::Convert(options) => convert::plan::draw(draft, options, listed).await?,
@@ -118,7 +152,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) pattern: &'a Pattern,
     pub(crate) template: &'a Template,
     pub(crate) run: &'a RunId,
-    pub(crate) request: Option<&'a ManifestRequest>,
+    pub(crate) ask: Ask<'a>,
 }
 
 impl Draft<'_> {

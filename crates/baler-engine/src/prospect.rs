@@ -9,7 +9,7 @@ use crate::flow::Flow;
 use crate::inputs::{self, Skip};
 use crate::ledger::LedgerState;
 use crate::manifests::{self, Completeness, Queued};
-use crate::plan::{ManifestRequest, Planned, bind, held, plan};
+use crate::plan::{Ask, ManifestRequest, Planned, bind, held, plan};
 use crate::report::FailureReport;
 
 /// What a flow would do for one trigger.
@@ -28,7 +28,7 @@ pub enum Prospect {
 /// Cost: the listings and HEADs of planning.
 pub async fn prospects(flow: &Flow, state: &LedgerState) -> Result<Vec<Prospect>, EngineError> {
     if flow.manifests.is_none() {
-        return Ok(vec![Prospect::Planned(Box::new(plan(flow, state, None).await?))]);
+        return Ok(vec![Prospect::Planned(Box::new(plan(flow, state, Ask::default()).await?))]);
     }
     let mut prospects = Vec::new();
     for queued in manifests::queued(flow).await? {
@@ -44,7 +44,7 @@ async fn prospect_of(flow: &Flow, state: &LedgerState, request: &ManifestRequest
     let fails = |error: String, hint: Option<String>| {
         Prospect::Fails(FailureReport { group: request.manifest.key.to_string(), error, hint })
     };
-    match plan(flow, state, Some(request)).await {
+    match plan(flow, state, Ask { manifest: Some(request), ..Ask::default() }).await {
         Ok(planned) => Ok(match manifests::completeness(flow, request, &planned) {
             Completeness::Complete => Prospect::Planned(Box::new(planned)),
             Completeness::Waits(note) => Prospect::Waits(note),

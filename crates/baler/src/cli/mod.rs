@@ -1,12 +1,15 @@
 //! The command line: global flags, verbs, and how each ends.
 
 mod abort;
+mod backfill;
 mod check;
 mod completions;
 mod gc;
 mod iam;
 mod init;
 mod plan;
+mod preview;
+mod quarantine;
 mod retry;
 mod run;
 mod runs;
@@ -103,8 +106,14 @@ enum Verb {
     Check(check::Check),
     /// Show what a run would do, without doing it
     Plan(plan::Plan),
-    /// Finish what is open, then combine what is new
+    /// Finish what is open, then combine or convert what is new
     Run(run::Run),
+    /// Convert a past range again, whole partitions at a time
+    Backfill(backfill::Backfill),
+    /// Show the first records of a flow as they would come out
+    Preview(preview::Preview),
+    /// Show records that were set aside, and convert their objects again
+    Quarantine(quarantine::Quarantine),
     /// List the runs
     Runs(runs::Runs),
     /// Show a run, or a flow
@@ -134,6 +143,9 @@ pub(crate) fn main(cli: Cli) -> Exit {
         Verb::Check(verb) => on_runtime(Patience::None, async |cancel| verb.execute(&global, &cancel).await),
         Verb::Plan(verb) => on_runtime(Patience::None, async |cancel| verb.execute(&global, &cancel).await),
         Verb::Run(verb) => on_runtime(Patience::Some, async |cancel| verb.execute(&global, &cancel).await),
+        Verb::Backfill(verb) => on_runtime(Patience::Some, async |cancel| verb.execute(&global, &cancel).await),
+        Verb::Preview(verb) => on_runtime(Patience::None, async |cancel| verb.execute(&global, &cancel).await),
+        Verb::Quarantine(verb) => on_runtime(Patience::Some, async |cancel| verb.execute(&global, &cancel).await),
         Verb::Runs(verb) => on_runtime(Patience::None, async |cancel| verb.execute(&global, &cancel).await),
         Verb::Show(verb) => on_runtime(Patience::None, async |cancel| verb.execute(&global, &cancel).await),
         Verb::Retry(verb) => on_runtime(Patience::Some, async |cancel| verb.execute(&global, &cancel).await),

@@ -32,7 +32,8 @@ pub(crate) async fn draw(
     inputs: Vec<InputVersion>,
     skips: Skips,
 ) -> Result<Drawn, EngineError> {
-    let Draft { flow, request, .. } = draft;
+    let Draft { flow, ask, .. } = draft;
+    let request = ask.manifest;
     let options = options(combine);
     let mut planner = Planner {
         draft,

@@ -95,7 +95,7 @@ async fn whole(source: &dyn Store, limits: &Limits, input: &InputVersion) -> Res
 }
 
 /// Lets a large object flow into a channel; it stops when the reader is dropped.
-fn flow(source: Arc<dyn Store>, limits: Limits, input: InputVersion) -> Chunks {
+pub(super) fn flow(source: Arc<dyn Store>, limits: Limits, input: InputVersion) -> Chunks {
     let (to, chunks) = mpsc::channel(CHUNKS);
     tokio::spawn(async move {
         let _permit = limits.request().await;

@@ -51,7 +51,7 @@ pub(super) struct Job {
     /// The columns that are decoded.
     pub(super) decoded: Schema,
     /// The columns that are written.
-    written: Schema,
+    pub(super) written: Schema,
     pub(super) arrow: SchemaRef,
     pub(super) decoding: DecodeOptions,
     /// Whether columns that the schema lacks are drift; of declared columns the others are left out on purpose.

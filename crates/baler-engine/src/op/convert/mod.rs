@@ -2,10 +2,11 @@
 //!
 //! - [`plan`] makes groups of what was listed: the inputs of partitions that are built anew;
 //! - [`columns`] finds out which columns the records have;
-//! - [`kinds`] tells formats and codecs;
+//! - [`kinds`] tells formats and codecs; [`preview`] shows the first records, [`aside`] what was set aside;
 //! - [`execute`] executes one task: [`feed`] brings bytes, a [`job`] decodes ([`decoding`]) and encodes them on threads,
 //!   [`upload`] stages what comes out, [`rejects`] writes what is set aside, [`routing`] tells records apart by their time.
 
+pub mod aside;
 pub mod columns;
 mod decoding;
 pub(crate) mod execute;
@@ -13,6 +14,7 @@ mod feed;
 mod job;
 pub(crate) mod kinds;
 pub mod plan;
+pub mod preview;
 mod rejects;
 mod routing;
 mod upload;

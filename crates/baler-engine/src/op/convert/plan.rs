@@ -21,7 +21,7 @@ use super::{columns, kinds};
 use crate::error::EngineError;
 use crate::flow::Flow;
 use crate::inputs::{self, Inputs, Skip, Skips};
-use crate::plan::{Draft, Drawn, Estimate};
+use crate::plan::{Again, Draft, Drawn, Estimate, Missing};
 use crate::report::FailureReport;
 
 /// Makes tasks of inputs.
@@ -155,15 +155,16 @@ impl Planner<'_> {
                     continue;
                 }
             };
-            let mut feeds = Vec::with_capacity(keys.len());
-            for output in keys {
-                let number = *numbers.entry((output.0, output.1.clone())).or_insert_with(|| {
-                    outputs.push(output);
-                    outputs.len() - 1
-                });
-                feeds.push(number);
-            }
+            let feeds = number(keys, &mut numbers, &mut outputs);
             members.push((input, false, feeds));
+        }
+        // What is asked for again counts like something new, but is not claimed.
+        let (again, consumed): (Vec<InputVersion>, Vec<InputVersion>) =
+            consumed.into_iter().partition(|input| rebuilds && self.is_asked_again(input));
+        for input in again {
+            let Ok(keys) = self.keys_of(&input) else { continue };
+            let feeds = number(keys, &mut numbers, &mut outputs);
+            members.push((input, true, feeds));
         }
         if rebuilds && !outputs.is_empty() {
             for input in consumed {
@@ -186,9 +187,23 @@ impl Planner<'_> {
         groups.into_values().filter_map(|members| self.group(members, &outputs)).collect()
     }
 
+    /// Whether an input that was consumed before is asked for again.
+    fn is_asked_again(&self, input: &InputVersion) -> bool {
+        match self.draft.ask.again {
+            Again::Nothing => false,
+            Again::Keys(keys) => keys.contains(&input.key),
+            Again::Between(from, to) => {
+                self.instant_of(input.key.as_str()).is_some_and(|instant| (from..to).contains(&instant))
+            }
+        }
+    }
+
     /// Orders the inputs of one group; one with too few new inputs waits.
     fn group(&mut self, mut members: Vec<(InputVersion, bool, Vec<usize>)>, outputs: &[Feeds]) -> Option<Group> {
-        let least = self.draft.flow.config.batch.min_objects;
+        let least = match self.draft.ask.again {
+            Again::Nothing => self.draft.flow.config.batch.min_objects,
+            Again::Keys(_) | Again::Between(..) => 0,
+        };
         if (members.iter().filter(|(_, reread, _)| !reread).count() as u64) < least {
             self.too_small += 1;
             for (input, _, _) in members.iter().filter(|(_, reread, _)| !reread) {
@@ -349,7 +364,8 @@ impl Planner<'_> {
             }
             let replaces = self.replaces(key, held).await?;
             let chosen: BTreeSet<&Key> = inputs.iter().map(|&number| &group.inputs[number as usize].key).collect();
-            if let Some(lost) = built.sources(key).await?.iter().find(|source| !chosen.contains(*source)) {
+            let is_strict = self.draft.ask.missing == Missing::GiveUp;
+            if let Some(lost) = built.sources(key).await?.iter().find(|source| is_strict && !chosen.contains(*source)) {
                 let error = format!("`{lost}`, of which `{key}` was made, is no longer there");
                 let hint = "put it back, or let go of its records by `baler run --drop-missing`";
                 return Err(NameError::refuse(key, error, hint));
@@ -389,6 +405,17 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// The numbers of outputs, given as they are met.
+fn number(keys: Vec<Feeds>, numbers: &mut HashMap<(usize, Key), usize>, outputs: &mut Vec<Feeds>) -> Vec<usize> {
+    let of = |output: Feeds| {
+        *numbers.entry((output.0, output.1.clone())).or_insert_with(|| {
+            outputs.push(output);
+            outputs.len() - 1
+        })
+    };
+    keys.into_iter().map(of).collect()
 }
 
 /// Where a task writes what it sets aside.
