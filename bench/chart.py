@@ -7,10 +7,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 
-GOALS = {"tmpfs": 1.5, "disk": 0.9, "large": 0.9, "s3-small": 3.0, "s3-mixed": 3.0}
 
-
-def draw(lines: list[dict], path: pathlib.Path) -> None:
+def draw(lines: list[dict], goals: dict[str, float], path: pathlib.Path) -> None:
     lines = [line for line in lines if line.get("ratio")][::-1]
     if not lines:
         return
@@ -22,7 +20,7 @@ def draw(lines: list[dict], path: pathlib.Path) -> None:
         axes.plot([low, high], [at, at], color="black", linewidth=1.2)
         axes.text(max(ratio, high) * 1.04, at, f"{ratio:.2f}", va="center")
         if judged:
-            goal = GOALS[line["row"]]
+            goal = goals[line["row"]]
             axes.plot([goal, goal], [at - 0.4, at + 0.4], color="#c0392b", linewidth=2)
     axes.set_yticks(range(len(lines)), [f"{line['row']}\n{line['against'].replace('`', '')}" for line in lines], fontsize=8)
     axes.set_xscale("log")

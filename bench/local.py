@@ -23,10 +23,6 @@ def lines(size: int, chance: random.Random) -> bytes:
     return bytes(text[: size - 1]) + b"\n"
 
 
-def remove(directory: pathlib.Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
-
-
 def write_files(root: pathlib.Path, count: int, size: int, each: int) -> list[pathlib.Path]:
     """`count` files of `size` bytes, `each` of them to a directory; in key order."""
     chance = random.Random(1)
@@ -93,7 +89,7 @@ class Directory:
     def clear(self) -> None:
         # The proof of the directory stays, as it does for 30 days.
         for name in ["out", ".baler/bench", ".baler-tmp"]:
-            remove(self.root / name)
+            measure.remove(self.root / name)
         measure.settle(self.root)
         if self.cold:
             measure.forget(self.files)
@@ -146,7 +142,7 @@ class Directory:
 XARGS = 'for list in lists/*; do xargs cat <"$list" >"out/${list#lists/}.jsonl"; done'
 
 
-def tmpfs(bench: "rows.Bench") -> list[dict]:
+def tmpfs(bench: "rows.Bench", row: "rows.Row") -> list[dict]:
     count = bench.objects(100_000)
     work = Directory(bench, bench.memory / "small", count, 10_000, 1000, 100_000_000)
     pairs = measure.in_turns(bench.pairs, work.baler, lambda: work.peer(XARGS), "tmpfs")
@@ -160,14 +156,14 @@ def tmpfs(bench: "rows.Bench") -> list[dict]:
         f"a file must be opened, read, looked at and closed: {4 * count:,} calls; "
         f"its bytes are copied twice: {2 * work.bytes / 1e9:.1f} GB through memory"
     )
-    remove(work.root)
+    measure.remove(work.root)
     return [
-        rows.against(pairs, "`xargs cat`, names known", rows.ROWS["tmpfs"].goal, beside=beside, floor=floor),
+        rows.against(pairs, "`xargs cat`, names known", row.goal, beside=beside, floor=floor),
         rows.against(fair, "`find`, `sort`, `xargs cat`", None, beside="both list", floor=""),
     ]
 
 
-def disk(bench: "rows.Bench") -> list[dict]:
+def disk(bench: "rows.Bench", row: "rows.Row") -> list[dict]:
     count = bench.objects(100_000)
     work = Directory(bench, bench.disk / "small", count, 10_000, 1000, 100_000_000)
     # The same bytes as outputs, in memory: the peer only writes and syncs.
@@ -182,14 +178,14 @@ def disk(bench: "rows.Bench") -> list[dict]:
     bench.note_pairs("disk", "xargs cat, sync", also)
     beside = "; ".join(filter(None, [work.calls(), f"peak {work.peak / 1e6:.0f} MB"]))
     floor = f"{work.bytes / 1e9:.1f} GB written and synced: the peer does nothing else"
-    remove(work.root), remove(ready)
+    measure.remove(work.root), measure.remove(ready)
     return [
-        rows.against(pairs, "`cat` of ready outputs, `sync`", rows.ROWS["disk"].goal, beside=beside, floor=floor),
+        rows.against(pairs, "`cat` of ready outputs, `sync`", row.goal, beside=beside, floor=floor),
         rows.against(also, "`xargs cat`, `sync`", None, beside="", floor=""),
     ]
 
 
-def large(bench: "rows.Bench") -> list[dict]:
+def large(bench: "rows.Bench", row: "rows.Row") -> list[dict]:
     count = bench.objects(200)
     work = Directory(bench, bench.disk / "large", count, 50_000_000, 20, 1_000_000_000)
     # 10 GB in and 10 GB out exceed many machines' page cache: both sides read from the disk.
@@ -199,12 +195,12 @@ def large(bench: "rows.Bench") -> list[dict]:
     bench.note_pairs("large", "cat, sync", pairs)
     beside = f"peak {work.peak / 1e6:.0f} MB"
     floor = f"{work.bytes / 1e9:.0f} GB read from and as many written to one disk"
-    remove(work.root)
+    measure.remove(work.root)
     small = work.peak < 200e6
-    return [rows.against(pairs, "`cat`, `sync`", rows.ROWS["large"].goal, also=small, beside=beside, floor=floor)]
+    return [rows.against(pairs, "`cat`, `sync`", row.goal, also=small, beside=beside, floor=floor)]
 
 
-def plan(bench: "rows.Bench") -> list[dict]:
+def plan(bench: "rows.Bench", row: "rows.Row") -> list[dict]:
     count = bench.objects(1_000_000)
     root = measure.empty(bench.memory / "million")
     for number in range(count):
@@ -227,16 +223,16 @@ def plan(bench: "rows.Bench") -> list[dict]:
         whole.append(ran.seconds)
         peaks.append(ran.peak)
         print(f"  plan {turn + 1}: {ran.seconds:.2f} s, {behind[-1]:.2f} s of it behind the listing", flush=True)
-    remove(root)
+    measure.remove(root)
     each = max(peaks) / count
     beside = f"{statistics.median(whole):.2f} s with the listing; {each:.0f} bytes an object at the peak"
     floor = f"{count:,} keys of 20 bytes: matched, ordered, cut"
-    return [rows.alone(statistics.median(behind), "s", 3.0, also=each <= 600, beside=beside, floor=floor)]
+    return [rows.alone(statistics.median(behind), "s", row.goal, also=each <= 600, beside=beside, floor=floor)]
 
 
-def start(bench: "rows.Bench") -> list[dict]:
+def start(bench: "rows.Bench", row: "rows.Row") -> list[dict]:
     def median(command: list) -> float:
         return statistics.median(measure.run(command).seconds for _ in range(51)) * 1000
 
     ours, least = median([bench.baler, "--version"]), median(["/bin/true"])
-    return [rows.alone(ours, "ms", 20.0, beside="", floor=f"/bin/true: {least:.1f} ms")]
+    return [rows.alone(ours, "ms", row.goal, beside="", floor=f"/bin/true: {least:.1f} ms")]

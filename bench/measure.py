@@ -135,8 +135,12 @@ def forget(paths: list[pathlib.Path]) -> None:
             os.close(file)
 
 
-def empty(directory: pathlib.Path) -> pathlib.Path:
+def remove(directory: pathlib.Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def empty(directory: pathlib.Path) -> pathlib.Path:
+    remove(directory)
     directory.mkdir(parents=True)
     return directory
 

@@ -9,9 +9,7 @@ import time
 from typing import Callable
 
 import chart
-import local
 import measure
-import s3
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 FIELDS = ["row", "work", "against", "pairs", "baler", "peer", "unit", "baler_cpu", "peer_cpu"]
@@ -26,7 +24,16 @@ class Row:
     work: str
     goal: float
     goal_text: str
-    run: Callable[["Bench"], list[dict]]
+    run: Callable[["Bench", "Row"], list[dict]]
+    is_ratio: bool = True
+
+
+@dataclasses.dataclass
+class Suite:
+    """The rows of one verb; their results are kept under its name."""
+
+    name: str
+    rows: dict[str, Row]
 
 
 @dataclasses.dataclass
@@ -41,6 +48,7 @@ class Bench:
     slow_pairs: int
     scale: float
     syscalls: bool
+    peers_only: bool
     every_pair: list[dict]
 
     def objects(self, count: int) -> int:
@@ -53,22 +61,10 @@ class Bench:
             self.every_pair.append(dict(zip(PAIR_FIELDS, values)))
 
 
-ROWS: dict[str, Row] = {
-    "tmpfs": Row("100,000 files of 10 KB into 100 MB outputs, in memory", 1.5, "1.5 times as fast", local.tmpfs),
-    "disk": Row("the same on a disk, durable", 0.9, "0.9 of the speed of writing and syncing", local.disk),
-    "large": Row("200 files of 50 MB on a disk into 1 GB outputs", 0.9, "0.9 times as fast, under 200 MB of memory", local.large),
-    "s3-small": Row("20,000 objects of 20 KB on S3, 15 ms away", 3.0, "3 times as fast", s3.small),
-    "s3-mixed": Row("2,000 objects of 50 KB to 20 MB on S3, 15 ms away", 3.0, "3 times as fast, fewest bytes", s3.mixed),
-    "plan": Row("planning a million objects", 3.0, "under 3 s behind the listing, 600 bytes an object", local.plan),
-    "start": Row("`baler --version`", 20.0, "under 20 ms", local.start),
-}
-
-
-def measure_row(name: str, bench: Bench) -> list[dict]:
-    row = ROWS[name]
+def measure_row(name: str, row: Row, bench: Bench) -> list[dict]:
     print(f"{name}: {row.work}", flush=True)
     began = time.monotonic()
-    lines = row.run(bench)
+    lines = row.run(bench, row)
     for line in lines:
         line.update(row=name, work=row.work, load=f"{os.getloadavg()[0]:.1f}")
         line.setdefault("goal", row.goal_text)
@@ -146,14 +142,17 @@ def write(path: pathlib.Path, fields: list[str], lines: list[dict]) -> None:
         writer.writerows(lines)
 
 
-def measure_all(names: list[str], bench: Bench, keep: bool) -> list[dict]:
+def measure_all(suite: Suite, names: list[str], bench: Bench, keep: bool) -> list[dict]:
     RESULTS.mkdir(exist_ok=True)
-    table_file, pairs_file = RESULTS / "combine.csv", RESULTS / "pairs.csv"
+    table_file, pairs_file = RESULTS / f"{suite.name}.csv", RESULTS / f"{suite.name}-pairs.csv"
+    order = list(suite.rows)
+    goals = {name: row.goal for name, row in suite.rows.items() if row.is_ratio}
+    made = []
     for name in names:
-        lines = measure_row(name, bench)
+        lines = measure_row(name, suite.rows[name], bench)
+        made += lines
         if not keep:
             continue
-        order = list(ROWS)
         known = [line for line in read(table_file) if line["row"] != name] + lines
         known.sort(key=lambda line: order.index(line["row"]))
         write(table_file, FIELDS, known)
@@ -161,23 +160,33 @@ def measure_all(names: list[str], bench: Bench, keep: bool) -> list[dict]:
         pairs += [pair for pair in bench.every_pair if pair["row"] == name]
         pairs.sort(key=lambda pair: order.index(pair["row"]))
         write(pairs_file, PAIR_FIELDS, pairs)
-        chart.draw(known, RESULTS / "combine.png")
-    return [line for line in read(table_file) if line["row"] in names] if keep else []
+        chart.draw(known, goals, RESULTS / f"{suite.name}.png")
+    return made
 
 
-def measure_rows(names: list[str], args, binaries: pathlib.Path) -> int:
+def measure_rows(suite: Suite, names: list[str], args, binaries: pathlib.Path) -> int:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, Linux {platform.release()}")
     root = f"baler-bench-{os.getpid()}"
     disk, memory = pathlib.Path(args.scratch) / root, pathlib.Path(args.memory_scratch) / root
     disk.mkdir(), memory.mkdir()
+    peers_only = getattr(args, "peers_only", False)
     bench = Bench(
-        binaries / "baler", binaries / "baler-testkit-s3", disk, memory, args.pairs, args.slow_pairs, args.scale, args.syscalls, []
+        binaries / "baler",
+        binaries / "baler-testkit-s3",
+        disk,
+        memory,
+        args.pairs,
+        args.slow_pairs,
+        args.scale,
+        getattr(args, "syscalls", False),
+        peers_only,
+        [],
     )
     try:
-        # A share of the objects is no result: nothing is kept of it.
-        lines = measure_all(names, bench, keep=args.scale == 1.0)
+        # A share of the objects, or of the sides, is no result: nothing is kept of it.
+        lines = measure_all(suite, names, bench, keep=args.scale == 1.0 and not peers_only)
     finally:
-        local.remove(disk), local.remove(memory)
+        measure.remove(disk), measure.remove(memory)
     if lines:
         print("\n" + table(lines))
     return 0

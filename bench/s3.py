@@ -113,7 +113,7 @@ batch = {{ max_bytes = "{most}B" }}
             with contextlib.suppress(RuntimeError):
                 measure.run([*self.s5cmd, "--log", "error", "rm", f"s3://{BUCKET}/{what}"], env=self.env)
         for name in ["in", "out"]:
-            local.remove(self.root / name)
+            measure.remove(self.root / name)
 
     def timed(self, side: str, work) -> measure.Ran:
         self.clear()
@@ -187,7 +187,7 @@ batch = {{ max_bytes = "{most}B" }}
         floor = self.floor(least)
         # The goal is held against the peer that Baler beats by less: seconds of turns at different times cannot be compared.
         faster = min((s5, aws), key=lambda pairs: measure.summary(pairs).ratio)
-        local.remove(self.root)
+        measure.remove(self.root)
         return [
             rows.against(
                 pairs,
@@ -217,7 +217,7 @@ def serving(bench: "rows.Bench"):
         server.close()
 
 
-def small(bench: "rows.Bench") -> list[dict]:
+def small(bench: "rows.Bench", row: "rows.Row") -> list[dict]:
     chance = random.Random(2)
     text = local.lines(1 << 20, chance)
 
@@ -228,10 +228,10 @@ def small(bench: "rows.Bench") -> list[dict]:
 
     with serving(bench) as server:
         world = World(bench, server, "s3-small", objects(), "jsonl", 100_000_000)
-        return world.lines("s3-small", rows.ROWS["s3-small"].goal)
+        return world.lines("s3-small", row.goal)
 
 
-def mixed(bench: "rows.Bench") -> list[dict]:
+def mixed(bench: "rows.Bench", row: "rows.Row") -> list[dict]:
     """Sizes from 50 KB to 20 MB, the small ones more frequent: half are below 225 KB. Gzip, stored, so that objects of a
     wanted size are quickly made."""
     chance = random.Random(3)
@@ -246,4 +246,4 @@ def mixed(bench: "rows.Bench") -> list[dict]:
 
     with serving(bench) as server:
         world = World(bench, server, "s3-mixed", objects(), "jsonl.gz", 256_000_000)
-        return world.lines("s3-mixed", rows.ROWS["s3-mixed"].goal)
+        return world.lines("s3-mixed", row.goal)
