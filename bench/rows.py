@@ -103,8 +103,10 @@ def alone(value: float, unit: str, most: float, also: bool = True, **more) -> di
 def tell(line: dict) -> str:
     if line.get("ratio"):
         said = f"{line['ratio']}x ({line['low']} to {line['high']}) of {line['against']}: {line['baler']} s, {line['peer']} s"
-    else:
+    elif line["baler"]:
         said = f"{line['baler']} {line['unit']}"
+    else:
+        said = f"{line['against']}: {line['peer']} {line['unit']}"
     goal = f"; goal {line['goal']}: {line['met']}" if line.get("goal") else ""
     return f"{said}{goal}; {line.get('beside', '')}"
 
@@ -116,9 +118,9 @@ def table(lines: list[dict]) -> str:
             line["row"],
             line.get("against") or "-",
             f"{line['ratio']} ({line['low']} to {line['high']})" if line.get("ratio") else "-",
-            f"{line['baler']} {line['unit']}",
+            f"{line['baler']} {line['unit']}" if line["baler"] else "-",
             f"{line['peer']} {line['unit']}" if line.get("peer") else "-",
-            f"{line['baler_cpu']} s, {line['peer_cpu']} s" if line.get("baler_cpu") else "-",
+            ", ".join(f"{line[side]} s" for side in ["baler_cpu", "peer_cpu"] if line.get(side)) or "-",
             line.get("goal") or "-",
             line.get("met") or "-",
         ]

@@ -58,6 +58,14 @@ def tool(name: str) -> str:
     return str(pathlib.Path(sys.prefix) / "bin" / name)
 
 
+def take_away(s5cmd: list, places: list[str], env: dict) -> None:
+    """Removes objects by pattern."""
+    for place in places:
+        # Nothing there is an error for the tool, and none here.
+        with contextlib.suppress(RuntimeError):
+            measure.run([*s5cmd, "rm", place], env=env)
+
+
 class World:
     """Objects on the server, a flow over them, and three sides at work."""
 
@@ -108,10 +116,8 @@ batch = {{ max_bytes = "{most}B" }}
 
     def clear(self) -> None:
         """Takes outputs, downloads and the flow's ledger away; the proof of the store stays, as it does for 30 days."""
-        for what in [f"{self.row}/out/*", f"_state/{self.row}/*"]:
-            # Nothing there is an error for the tool, and none here.
-            with contextlib.suppress(RuntimeError):
-                measure.run([*self.s5cmd, "--log", "error", "rm", f"s3://{BUCKET}/{what}"], env=self.env)
+        places = [f"s3://{BUCKET}/{what}" for what in [f"{self.row}/out/*", f"_state/{self.row}/*"]]
+        take_away([*self.s5cmd, "--log", "error"], places, self.env)
         for name in ["in", "out"]:
             measure.remove(self.root / name)
 
