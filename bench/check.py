@@ -9,10 +9,9 @@ import json
 import pathlib
 import sys
 
+import numpy
 import pyarrow
-import pyarrow.compute
 import pyarrow.csv
-import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.json
 import pyarrow.parquet
@@ -95,7 +94,7 @@ def compare(expected: pyarrow.Table, found: pyarrow.Table, where: str) -> None:
 
 def in_order(file: pyarrow.parquet.ParquetFile, rows: int) -> bool:
     ids = file.read(columns=["id"])["id"]
-    return len(ids) == rows and ids.null_count == 0 and ids.combine_chunks().equals(pyarrow.array(range(rows)))
+    return len(ids) == rows and ids.null_count == 0 and ids.combine_chunks().equals(pyarrow.array(numpy.arange(rows)))
 
 
 def stream(sources: Sources, file: pyarrow.parquet.ParquetFile, zoneless: bool) -> None:
