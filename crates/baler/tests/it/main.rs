@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a test that cannot go on stops where it stands, and says so"
 )]
 
@@ -9,6 +10,7 @@ mod bench;
 #[cfg(feature = "azure")]
 mod cli_azure;
 mod cli_config;
+mod cli_convert;
 mod cli_first_steps;
 #[cfg(feature = "gcs")]
 mod cli_gcs;
@@ -19,5 +21,6 @@ mod cli_plan;
 mod cli_run;
 #[cfg(feature = "s3")]
 mod cli_s3;
+mod convert_kill;
 mod kill;
 mod outside_data;
