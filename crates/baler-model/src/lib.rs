@@ -4,7 +4,7 @@
 //! - [`ids`]: names of flows, runs, tasks and attempts;
 //! - [`Pattern`], [`Template`], [`Condition`], [`OrderBy`]: which keys a flow takes, how it groups and names them;
 //! - [`ByteSize`], [`Span`]: quantities as people write them;
-//! - [`config`]: `baler.toml`, read and checked;
+//! - [`config`]: `baler.toml`, read and checked; [`scrub`]: what is done to records on their way;
 //! - [`Kind`]: what to do about an error.
 
 mod condition;
@@ -18,6 +18,7 @@ mod order;
 pub mod partition;
 mod pattern;
 mod quantity;
+pub mod scrub;
 mod shared;
 mod staged;
 mod template;
