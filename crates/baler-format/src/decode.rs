@@ -18,10 +18,12 @@ mod instant;
 mod ipc;
 mod json;
 mod lines;
+mod offsets;
 mod parquet;
 mod scalar;
 mod source;
 mod text;
+mod text_column;
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -38,9 +40,11 @@ pub(crate) use cell::Reading;
 pub(crate) use csv::split_fields;
 pub(crate) use feed::{Body, Cut, Feed};
 pub(crate) use json::{Object, nested};
+pub use offsets::Offsets;
 pub(crate) use scalar::{NumberText, bool as bool_text, number_text};
 pub use source::{Ranges, Source};
 pub(crate) use text::{Cutter, header_names};
+pub use text_column::TextColumn;
 
 /// How records are read.
 #[derive(Debug, Clone, PartialEq, Eq)]

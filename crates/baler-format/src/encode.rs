@@ -6,6 +6,7 @@
 mod csv;
 mod json;
 mod parquet;
+mod value_text;
 mod values;
 
 use std::io::{self, Write};
@@ -18,6 +19,8 @@ use baler_model::Kind;
 use crate::codec::{Codec, Compression, Writer, writer};
 use crate::format::{Format, Ipc};
 use crate::schema::{Schema, Type};
+
+pub use value_text::push_text;
 
 /// How records are written.
 #[derive(Debug, Clone, PartialEq, Eq)]

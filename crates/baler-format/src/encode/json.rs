@@ -97,7 +97,7 @@ fn push_object(out: &mut String, fields: &Fields, columns: &[ArrayRef], row: usi
     Ok(())
 }
 
-fn push_value(out: &mut String, array: &ArrayRef, row: usize) -> Result<(), String> {
+pub(super) fn push_value(out: &mut String, array: &ArrayRef, row: usize) -> Result<(), String> {
     if array.is_null(row) {
         out.push_str("null");
         return Ok(());
