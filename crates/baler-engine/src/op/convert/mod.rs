@@ -17,4 +17,5 @@ pub mod plan;
 pub mod preview;
 mod rejects;
 mod routing;
+pub mod scrub;
 mod upload;
