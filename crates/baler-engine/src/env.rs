@@ -16,6 +16,22 @@ pub trait Stores: fmt::Debug + Send + Sync {
     fn open(&self, id: &StoreId) -> Result<Arc<dyn Store>, StoreError>;
 }
 
+/// Finds secrets, which are never in `baler.toml` and never in a plan.
+pub trait Secrets: fmt::Debug + Send + Sync {
+    /// The secret of this name; nothing where there is none.
+    fn secret(&self, name: &str) -> Option<String>;
+}
+
+/// Knows no secret.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn secret(&self, _name: &str) -> Option<String> {
+        None
+    }
+}
+
 /// Who is executing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -146,6 +162,8 @@ pub struct Env {
     pub processes: Arc<dyn Processes>,
     /// Set when the user wants to stop.
     pub cancel: CancellationToken,
+    /// Secrets that flows name.
+    pub secrets: Arc<dyn Secrets>,
     /// Bounds.
     pub limits: Limits,
     /// The time that templates and conditions see instead of now (`--as-of`); never `settle` or `gc`.

@@ -23,6 +23,6 @@ pub mod report;
 pub mod run;
 pub mod verify;
 
-pub use env::{Env, Identity, Limits, Liveness, Phase, Processes, Progress, Silent, Stores};
+pub use env::{Env, Identity, Limits, Liveness, NoSecrets, Phase, Processes, Progress, Secrets, Silent, Stores};
 pub use error::EngineError;
 pub use flow::{Flow, OpenPlace};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use baler_engine::ledger::LedgerState;
-use baler_engine::{EngineError, Env, Flow, Limits, Progress, Silent, engine};
+use baler_engine::{EngineError, Env, Flow, Limits, Progress, Secrets, Silent, engine};
 use baler_model::{Config, RawConfig, RunId, did_you_mean};
 use baler_store::{StoreKind, SystemClock, SystemIds};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,16 @@ pub(crate) fn read_config(global: &Global) -> anyhow::Result<Config> {
     Ok(raw.validate(base)?)
 }
 
+/// Secrets are in the environment.
+#[derive(Debug)]
+struct EnvironmentSecrets;
+
+impl Secrets for EnvironmentSecrets {
+    fn secret(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
 impl Session {
     /// Reads the configuration and opens nothing yet. Must run on a runtime: it begins to listen to Ctrl-C.
     pub(crate) fn start(global: &Global, cancel: &CancellationToken) -> anyhow::Result<Self> {
@@ -82,6 +92,7 @@ impl Session {
             identity: machine.identity(),
             processes: Arc::new(machine),
             cancel: cancel.clone(),
+            secrets: Arc::new(EnvironmentSecrets),
             limits: Limits::new(global.concurrency, global.memory.bytes()),
             as_of: global.as_of,
         };

@@ -266,3 +266,59 @@ async fn an_object_that_reaches_over_the_end_of_its_partition_is_refused() {
     assert_eq!(report.status, Status::Failed, "{report:#?}");
     assert!(report.failures[0].error.contains("a day from then on is not within one day"), "{report:#?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn records_are_scrubbed_and_the_last_of_several_stays() {
+    let flow = |keep: &str| {
+        format!(
+            r#"
+[flows.days]
+do = "convert"
+from = "lake:in/{{day:%Y-%m-%d}}_{{n:int}}.csv"
+schema = {{ columns = {{ id = "int64", name = "text", card = "text", price = "text", note = "text" }} }}
+scrub = {{ trim = true, null_values = ["N/A"], cast = {{ price = "decimal(9,2)" }}, dedupe = {{ key = ["id"], keep = "{keep}" }}, mask = {{ card = "last:2" }}, drop = ["note"], rename = {{ name = "customer" }} }}
+provenance = {{ line = "_line" }}
+to = {{ path = "lake:out/{{partition:%Y-%m}}.csv", partition = "month" }}
+"#
+        )
+    };
+    for (keep, expected) in [
+        ("first", "id,customer,card,price,_line\n1,Ann,**34,1.50,2\n2,,,,3\n3,Eve,**78,9.00,3\n"),
+        ("last", "id,customer,card,price,_line\n2,,,,3\n1,Bob,**56,2.00,2\n3,Eve,**78,9.00,3\n"),
+    ] {
+        let world = World::new();
+        let head = "id,name,card,price,note\n";
+        world.put("in/2024-01-01_1.csv", format!("{head}1, Ann ,1234,1.5,x\n2,N/A,,N/A,y\n4,Q,1,dear,z\n")).await;
+        world.put("in/2024-01-02_1.csv", format!("{head}1,Bob,3456,2,x\n3,Eve,5678,9,\n")).await;
+        let process = world.process(&flow(keep), None);
+        let report = process.run_one().await;
+        assert_eq!(report.status, Status::Committed, "{report:#?}");
+        assert_balances(&report);
+        let account = &report.account;
+        let counts = (account.records_in, account.records_out, account.quarantined, account.filtered);
+        assert_eq!(counts, (Some(5), Some(3), Some(1), Some(1)), "{keep}");
+        assert_eq!(world.read("out/").await["out/2024-01.csv"], expected, "{keep}");
+        let aside: String = world.read("_quarantine/").await.into_values().collect();
+        assert!(aside.contains("\"line\":4") && aside.contains("price"), "{aside}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scrub_that_cannot_be_is_refused_before_anything_is_opened() {
+    let world = World::new();
+    world.put("in/1.jsonl", "{\"id\":1}\n").await;
+    let flow = |scrub: &str| {
+        format!(
+            "[flows.a]\ndo = \"convert\"\nfrom = \"lake:in/{{n:int}}.jsonl\"\nto = \"lake:out/{{n}}.csv\"\n\
+             schema = {{ columns = {{ id = \"int64\" }} }}\nscrub = {scrub}\n"
+        )
+    };
+    for (scrub, said) in [
+        ("{ drop = [\"ids\"] }", "names the column `ids`, which the input does not have"),
+        ("{ hash = { id = { salt = { env = \"NO_SALT\" } } } }", "NO_SALT"),
+    ] {
+        let error = world.process(&flow(scrub), None).run().await.unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(world.read("_baler/a/log").await.is_empty());
+    }
+}

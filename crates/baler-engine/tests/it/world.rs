@@ -193,6 +193,7 @@ impl Process {
             },
             processes: Arc::new(Known),
             cancel: CancellationToken::new(),
+            secrets: Arc::new(baler_engine::NoSecrets),
             limits: Limits::new(4, 64 << 20),
             as_of: None,
         };

@@ -6,8 +6,10 @@ use super::raw_convert::{RawCompression, RawCsv, RawDrift, RawFormat, RawTarget,
 use super::resolved::{
     AfterCommit, ConvertConfig, ConvertTarget, SchemaBase, SchemaSource, SourcePolicy, Target, TimeSource,
 };
+use super::scrub;
 use super::validate::Checker;
 use crate::ledger::{DriftPolicy, FormatOptions, Provenance, QuarantineLimit};
+use crate::scrub::Scrub;
 use crate::text::{SyntaxError, did_you_mean, quoted_list};
 use crate::{ByteSize, FieldType, Key, PartitionSize, Pattern, Template, Vocabulary};
 
@@ -102,6 +104,14 @@ impl Checker<'_> {
             key: at.value.key.as_ref().map(|at| at.value.clone()),
             line: at.value.line.as_ref().map(|at| at.value.clone()),
         });
+        let scrub = match raw.scrub.as_ref().map(|at| (scrub::resolve(&at.value), &at.span)) {
+            None => Some(Scrub::default()),
+            Some((Ok(scrub), _)) => Some(scrub),
+            Some((Err((message, hint)), span)) => {
+                self.report(span, message, hint);
+                None
+            }
+        };
         for (_, target) in &targets {
             if target.partition.is_some() && time == TimeSource::None {
                 let hint = "add `time = \"…\"`: a placeholder of `from` that captures a time, or a column";
@@ -132,6 +142,7 @@ impl Checker<'_> {
             max_quarantined: max_quarantined?,
             quarantine: quarantine?,
             max_expansion,
+            scrub: scrub?,
             provenance,
         };
         Some((first, config))
@@ -151,6 +162,7 @@ impl Checker<'_> {
             ("max_quarantined", raw.max_quarantined.as_ref().map(|at| &at.span)),
             ("quarantine", raw.quarantine.as_ref().map(|at| &at.span)),
             ("max_expansion", raw.max_expansion.as_ref().map(|at| &at.span)),
+            ("scrub", raw.scrub.as_ref().map(|at| &at.span)),
             ("provenance", raw.provenance.as_ref().map(|at| &at.span)),
         ];
         for (key, span) in of_convert {

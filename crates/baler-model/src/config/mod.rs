@@ -13,7 +13,6 @@ mod place;
 mod raw;
 mod raw_convert;
 mod resolved;
-#[cfg_attr(not(test), expect(dead_code, reason = "no operation of this build scrubs"))]
 mod scrub;
 mod source;
 mod suffix;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::raw_convert::{RawCompression, RawDrift, RawFormat, RawLimit, RawProvenance, RawSchema, RawTo, RawWords};
+use super::scrub::RawScrub;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 
@@ -204,6 +205,9 @@ pub(super) struct RawFlow {
     pub(super) quarantine: Option<At<String>>,
     /// With `convert`: a compressed input that would grow beyond so many times its size is refused. Default: `1000`.
     pub(super) max_expansion: Option<At<u64>>,
+    /// With `convert`: what is done to records between decoding and encoding. Default: nothing.
+    /// Example: `{ trim = true, drop = ["note"], cast = { price = "decimal(12,2)" } }`.
+    pub(super) scrub: Option<At<RawScrub>>,
     /// With `convert`: columns that tell where a record came from: `{ key = "_key", line = "_line" }`. Default: none.
     pub(super) provenance: Option<At<RawProvenance>>,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::place::{Place, StoreConfig, StoreId};
 use crate::ledger::{DriftPolicy, FormatOptions, Provenance, QuarantineLimit};
+use crate::scrub::Scrub;
 use crate::{ByteSize, Condition, FlowName, OrderBy, PartitionSize, Pattern, Span, Template};
 
 /// A checked configuration: every place names a store that is here, every name a placeholder that exists.
@@ -173,6 +174,8 @@ pub struct ConvertConfig {
     pub quarantine: String,
     /// A compressed input may grow to so many times its size.
     pub max_expansion: u64,
+    /// What is done to records between decoding and encoding.
+    pub scrub: Scrub,
     /// Columns that tell where a record came from.
     pub provenance: Provenance,
 }

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::scrub::Scrub;
 use crate::{Key, ObjectVersion, PartitionSize};
 
 /// How `convert` works.
@@ -25,6 +26,9 @@ pub struct ConvertOptions {
     pub max_quarantined: QuarantineLimit,
     /// A compressed input may grow to so many times its size.
     pub max_expansion: u64,
+    /// What is done to records between decoding and encoding.
+    #[serde(default, skip_serializing_if = "Scrub::is_nothing")]
+    pub scrub: Scrub,
     /// Columns that tell where a record came from.
     #[serde(default, skip_serializing_if = "Provenance::is_nothing")]
     pub provenance: Provenance,

@@ -11,6 +11,7 @@ use baler_model::ledger::{
     OperationOptions, Outcome, OutputClaim, OutputRecords, PlanHeader, PlannedOutput, PlannedSchema, PlannedStore,
     Provenance, QuarantineLimit, SealHeader, SealedOutput, SeparatorRule, TargetOptions, Task, Trigger, Work,
 };
+use baler_model::scrub::Scrub;
 use baler_model::{
     AttemptId, FlowName, InputVersion, Key, LogSeq, ObjectVersion, PartitionSize, RunId, Staged, StagedPart,
     StagedPlace, TaskId, WriteId,
@@ -313,6 +314,7 @@ fn plans_of_records_of_version_1_are_read_and_written_as_ever() {
         drift: DriftPolicy::Widen,
         max_quarantined: QuarantineLimit::Percent(50),
         max_expansion: 1000,
+        scrub: Scrub { drop: vec!["note".into()], ..Scrub::default() },
         provenance: Provenance { key: Some("_key".into()), line: Some("_line".into()) },
         targets: vec![
             TargetOptions {

@@ -10,16 +10,17 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use baler_format::Format;
 use baler_format::codec::{self, Codec, CodecError, CodecFault};
-use baler_format::decode::{DecodeError, Decoded, Decoder, Position, Positions, Ranges, Source};
+use baler_format::decode::{DecodeError, Decoded, Decoder, Position, Ranges, Source};
 use baler_model::ledger::{DriftPolicy, Failure};
 use baler_model::{InputVersion, Kind};
 use baler_store::StoreError;
 use bytes::Bytes;
 
 use super::feed::Body;
-use super::job::Job;
+use super::job::{Job, scrub_failed};
 use super::kinds;
 use super::rejects::SetAside;
+use super::scrub::{Identity, Scrubbed};
 use crate::error::TaskError;
 
 /// Compressed objects that grow to no more than this are decompressed at once, which is faster.
@@ -37,6 +38,10 @@ pub(super) struct Piece {
     pub(super) read: u64,
     /// Of each row the second since 1970 of its time, where outputs are told apart by it.
     pub(super) seconds: Vec<i64>,
+    /// The same rows with what tells records apart, where of several with one key one stays.
+    pub(super) scrubbed: Option<Scrubbed>,
+    /// What tells the rows apart, while it is learnt which of several stays.
+    pub(super) identities: Vec<Option<Identity>>,
 }
 
 /// Why an input was not decoded to its end.
@@ -153,6 +158,8 @@ fn set_aside(job: &Job, aside: SetAside, take: Take<'_>) -> Result<(), Stop> {
         aside: vec![aside],
         read: 1,
         seconds: Vec::new(),
+        scrubbed: None,
+        identities: Vec::new(),
     };
     if take(piece) { Ok(()) } else { Err(Stop::Nobody) }
 }
@@ -313,19 +320,43 @@ impl Job {
             None => (batch, positions, Vec::new()),
             Some(routing) => routing.route(number, batch, positions, &mut aside)?,
         };
-        let batch = match self.options.provenance.is_nothing() {
-            true => batch,
-            false => self.with_provenance(input, batch, &positions)?,
+        let Some(scrubber) = &self.scrubber else {
+            let batch = self.with_provenance(input, batch, |row| positions.at(row))?;
+            return Ok(Piece { batch, aside, read, seconds, scrubbed: None, identities: Vec::new() });
         };
-        Ok(Piece { batch, aside, read, seconds })
+        if self.learning {
+            let identities = scrubber.identities(&batch).map_err(|error| scrub_failed(&error))?;
+            let batch = RecordBatch::new_empty(Arc::clone(&self.arrow));
+            return Ok(Piece { batch, aside: Vec::new(), read, seconds: Vec::new(), scrubbed: None, identities });
+        }
+        let mut scrubbed = scrubber.apply(&batch).map_err(|error| scrub_failed(&error))?;
+        for (row, reason) in std::mem::take(&mut scrubbed.rejected) {
+            aside.push(SetAside::stretch(positions.at(row as usize), reason));
+        }
+        let rows = scrubbed.rows.clone();
+        let place = |row: usize| match &rows {
+            None => positions.at(row),
+            Some(rows) => rows.get(row).and_then(|row| positions.at(*row as usize)),
+        };
+        let seconds = match &rows {
+            Some(rows) if !seconds.is_empty() => rows.iter().map(|row| seconds[*row as usize]).collect(),
+            Some(_) | None => seconds,
+        };
+        scrubbed.batch = self.with_provenance(input, scrubbed.batch, place)?;
+        let batch = scrubbed.batch.clone();
+        let scrubbed = scrubber.keep().map(|_| scrubbed);
+        Ok(Piece { batch, aside, read, seconds, scrubbed, identities: Vec::new() })
     }
 
     fn with_provenance(
         &self,
         input: &InputVersion,
         batch: RecordBatch,
-        positions: &Positions,
+        place: impl Fn(usize) -> Option<Position>,
     ) -> Result<RecordBatch, TaskError> {
+        if self.options.provenance.is_nothing() {
+            return Ok(batch);
+        }
         let rows = batch.num_rows();
         let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
         if self.options.provenance.key.is_some() {
@@ -333,7 +364,7 @@ impl Job {
             columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(key, rows))));
         }
         if self.options.provenance.line.is_some() {
-            let number = |row| match positions.at(row) {
+            let number = |row| match place(row) {
                 Some(Position::Line { line, .. }) => i64::try_from(line).ok(),
                 Some(Position::Row(row)) => i64::try_from(row).ok(),
                 None => None,

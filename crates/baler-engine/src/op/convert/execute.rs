@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use baler_model::ledger::{Account, ConvertOptions, Failure, PlanHeader, Task, Work};
+use baler_model::scrub::Keep;
 use baler_model::{AttemptId, Kind, Stamp};
 use futures::stream;
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::feed;
 use super::job::{Broken, Counted, Job};
+use super::scrub::Dedupe;
 use super::upload::{self, Steps};
 use crate::error::TaskError;
 use crate::flow::Flow;
@@ -43,15 +45,14 @@ pub(crate) async fn execute(
     // Two tasks of any size may run at once; of small ones as many as there is memory for.
     let grant = task.bytes().saturating_mul(4).saturating_add(BASE).min(limits.memory / 2);
     let _memory = limits.memory(grant).await;
-    let mut job = Job::new(options, convert, &task.inputs, grant)?;
+    let mut job = Job::new(options, convert, &task.inputs, &*flow.env.secrets, grant)?;
     let (staged, counted) = loop {
-        match attempt_once(flow, job, &stamp).await {
-            (_, Ok(made)) => break made,
-            (_, Err(Broken::Failed(error))) => return Err(error),
-            (again, Err(Broken::Distrusted(input))) => {
-                job = again;
-                job.distrusted.insert(input);
-            }
+        let made;
+        (job, made) = make(flow, job, &stamp).await;
+        match made {
+            Ok(made) => break made,
+            Err(Broken::Failed(error)) => return Err(error),
+            Err(Broken::Distrusted(input)) => drop(job.distrusted.insert(input)),
         }
     };
     let account = Account {
@@ -71,13 +72,32 @@ pub(crate) async fn execute(
     Ok(Done { outputs: staged, account, work, records: counted.records })
 }
 
+/// What an attempt staged and counted, or why it did not.
+type Made = Result<(Vec<baler_model::Staged>, Counted), Broken>;
+
+/// Does everything once; where the last of several records is to stay, everything is read before, to learn which that is.
+async fn make(flow: &Flow, mut job: Job, stamp: &Stamp) -> (Job, Made) {
+    let mut dedupe = job.keep().map(Dedupe::new);
+    if job.keep() == Some(Keep::Last) {
+        job.learning = true;
+        let learnt;
+        (job, learnt) = attempt_once(flow, job, stamp, dedupe).await;
+        job.learning = false;
+        match learnt {
+            Ok((_, counted)) => dedupe = counted.learnt,
+            Err(broken) => return (job, Err(broken)),
+        }
+    }
+    attempt_once(flow, job, stamp, dedupe).await
+}
+
 fn feeding(flow: &Flow, job: &Job, to: mpsc::Sender<feed::Fetched>) -> impl Future<Output = ()> + use<> {
     let (source, limits) = (Arc::clone(&flow.source), flow.env.limits.clone());
     feed::feed(source, limits, Arc::clone(&job.inputs), job.ranged(), to)
 }
 
 /// Does everything without a thread: first all inputs are read, then they are converted, then the outputs are staged.
-async fn attempt_here(flow: &Flow, job: &Job, stamp: &Stamp) -> Result<(Vec<baler_model::Staged>, Counted), Broken> {
+async fn attempt_here(flow: &Flow, job: &Job, stamp: &Stamp, dedupe: Option<Dedupe>) -> Made {
     let (to, mut fetched) = mpsc::channel(job.inputs.len().max(1));
     feeding(flow, job, to).await;
     let mut inputs = Vec::with_capacity(job.inputs.len());
@@ -85,7 +105,7 @@ async fn attempt_here(flow: &Flow, job: &Job, stamp: &Stamp) -> Result<(Vec<bale
         inputs.push(input);
     }
     let steps = Arc::new(Mutex::new(Vec::new()));
-    let counted = job.run_here(inputs, &Steps::Kept(Arc::clone(&steps)))?;
+    let counted = job.run_here(inputs, &Steps::Kept(Arc::clone(&steps)), dedupe)?;
     let steps = std::mem::take(&mut *steps.lock());
     let staged = upload::upload(Arc::clone(&flow.target), stamp.clone(), stream::iter(steps)).await;
     let staged = staged.map_err(TaskError::from)?;
@@ -93,13 +113,9 @@ async fn attempt_here(flow: &Flow, job: &Job, stamp: &Stamp) -> Result<(Vec<bale
 }
 
 /// Reads, converts and stages everything once.
-async fn attempt_once(
-    flow: &Flow,
-    job: Job,
-    stamp: &Stamp,
-) -> (Job, Result<(Vec<baler_model::Staged>, Counted), Broken>) {
+async fn attempt_once(flow: &Flow, job: Job, stamp: &Stamp, dedupe: Option<Dedupe>) -> (Job, Made) {
     if job.is_small() {
-        let made = attempt_here(flow, &job, stamp).await;
+        let made = attempt_here(flow, &job, stamp, dedupe).await;
         return (job, made);
     }
     let (to_threads, fetched) = mpsc::channel(INPUTS);
@@ -107,7 +123,7 @@ async fn attempt_once(
     let job = Arc::new(job);
     let thread = {
         let job = Arc::clone(&job);
-        tokio::task::spawn_blocking(move || job.run(fetched, &Steps::ToStore(steps)))
+        tokio::task::spawn_blocking(move || job.run(fetched, &Steps::ToStore(steps), dedupe))
     };
     let feeding = feeding(flow, &job, to_threads);
     let steps = stream::poll_fn(move |context| to_upload.poll_recv(context));

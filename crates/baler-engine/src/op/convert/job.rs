@@ -16,9 +16,10 @@ use arrow_select::coalesce::BatchCoalescer;
 use baler_format::Format;
 use baler_format::codec::Compression;
 use baler_format::decode::DecodeOptions;
-use baler_format::encode::{EncodeError, EncodeOptions, Encoder};
+use baler_format::encode::{self, EncodeError, EncodeOptions, Encoder};
 use baler_format::schema::{Column, Schema, Type};
-use baler_model::ledger::{ConvertOptions, ConvertTask, Failure, OutputRecords};
+use baler_model::ledger::{ConvertOptions, ConvertTask, Failure, OutputRecords, PlannedSchema};
+use baler_model::scrub::Keep;
 use baler_model::{InputVersion, Kind};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -29,7 +30,9 @@ use super::feed::Fetched;
 use super::kinds;
 use super::rejects::{SetAside, write_line};
 use super::routing::{self, Routing};
+use super::scrub::{Dedupe, ScrubError, Scrubber};
 use super::upload::{PartWriter, Steps};
+use crate::env::Secrets;
 use crate::error::TaskError;
 
 const TIME_HINT: &str = "let `time` name a column that holds times: a timestamp, a date, seconds since 1970, or text";
@@ -50,6 +53,8 @@ pub(super) struct Job {
     pub(super) inputs: Arc<[InputVersion]>,
     /// The columns that are decoded.
     pub(super) decoded: Schema,
+    /// What is done to records in between.
+    pub(super) scrubber: Option<Scrubber>,
     /// The columns that are written.
     pub(super) written: Schema,
     pub(super) arrow: SchemaRef,
@@ -63,6 +68,10 @@ pub(super) struct Job {
     threads: usize,
     /// Which records belong to which output, where they tell.
     pub(super) routing: Option<Routing>,
+    /// The most that keys of `dedupe` may hold. Units: bytes.
+    dedupe_bytes: u64,
+    /// Whether nothing is written yet: it is learnt which of several records stays.
+    pub(super) learning: bool,
     /// Inputs of which nothing is taken.
     pub(super) distrusted: BTreeSet<usize>,
 }
@@ -78,6 +87,8 @@ pub(super) struct Counted {
     pub(super) filtered: u64,
     pub(super) objects: u64,
     pub(super) bytes: u64,
+    /// Which of several records stays, where that was learnt.
+    pub(super) learnt: Option<Dedupe>,
 }
 
 /// Why an attempt ended without outputs.
@@ -100,6 +111,7 @@ impl Job {
         options: &ConvertOptions,
         task: &ConvertTask,
         inputs: &[InputVersion],
+        secrets: &dyn Secrets,
         memory: u64,
     ) -> Result<Self, TaskError> {
         let broken = |detail: String| TaskError {
@@ -108,7 +120,9 @@ impl Job {
         };
         let planned = options.schemas.get(task.schema as usize).ok_or_else(|| broken("it has no schema".to_owned()))?;
         let decoded = planned.columns.parse::<Schema>().map_err(|error| broken(error.to_string()))?;
-        let written = with_provenance(&decoded, options).map_err(broken)?;
+        let scrubber = scrubber(options, &decoded, secrets)?;
+        let scrubbed = scrubber.as_ref().map_or(&decoded, Scrubber::output);
+        let written = with_provenance(scrubbed, options).map_err(broken)?;
         let targets =
             options.targets.iter().map(kinds::target_kind).collect::<Result<Vec<_>, String>>().map_err(broken)?;
         let routing = Routing::new(options, task, &decoded).map_err(|error| TaskError::data(error, Some(TIME_HINT)))?;
@@ -125,6 +139,7 @@ impl Job {
             inputs: inputs.into(),
             arrow: written.to_arrow(),
             decoded,
+            scrubber,
             written,
             decoding: DecodeOptions::default(),
             refuses_unknown: planned.origin != DECLARED,
@@ -132,6 +147,8 @@ impl Job {
             encoding: EncodeOptions { group_bytes, ..EncodeOptions::default() },
             threads: threads.min(inputs.len().max(1)),
             routing,
+            dedupe_bytes: (memory / 2).max(32 << 20),
+            learning: false,
             distrusted: BTreeSet::new(),
         })
     }
@@ -146,24 +163,34 @@ impl Job {
     }
 
     /// Decodes and encodes; ends when every input was taken.
-    pub(super) fn run(&self, fetched: mpsc::Receiver<Fetched>, steps: &Steps) -> Result<Counted, Broken> {
+    pub(super) fn run(
+        &self,
+        fetched: mpsc::Receiver<Fetched>,
+        steps: &Steps,
+        dedupe: Option<Dedupe>,
+    ) -> Result<Counted, Broken> {
         let (order, inputs) = sync_channel::<(usize, Receiver<Message>)>(WAITING);
         let line = &Mutex::new(Line { fetched, order: Some(order) });
         std::thread::scope(|scope| {
             for _ in 0..self.threads {
                 scope.spawn(move || self.decode_inputs(line));
             }
-            Writing::new(self, steps).run(inputs)
+            Writing::new(self, steps, dedupe).run(inputs)
         })
     }
 
     /// Does the same on the calling thread, one input after the other, for a task that is worth no threads.
-    pub(super) fn run_here(&self, fetched: Vec<Fetched>, steps: &Steps) -> Result<Counted, Broken> {
-        let mut writing = Writing::new(self, steps);
+    pub(super) fn run_here(
+        &self,
+        fetched: Vec<Fetched>,
+        steps: &Steps,
+        dedupe: Option<Dedupe>,
+    ) -> Result<Counted, Broken> {
+        let mut writing = Writing::new(self, steps, dedupe);
         for Fetched { number, body, .. } in fetched {
             let mut fault = None;
             let mut take = |piece| {
-                fault = writing.piece(number, &piece).err();
+                fault = writing.piece(number, piece).err();
                 fault.is_none()
             };
             let distrusted = self.distrusted.contains(&number);
@@ -177,6 +204,11 @@ impl Job {
             }
         }
         writing.complete()
+    }
+
+    /// Which of several records with one key stays, where they are told apart.
+    pub(super) fn keep(&self) -> Option<Keep> {
+        self.scrubber.as_ref().and_then(Scrubber::keep)
     }
 
     /// Whether threads would cost more than they bring.
@@ -198,6 +230,51 @@ impl Job {
             }
         }
     }
+}
+
+/// Errors: records of a schema cannot be scrubbed, or not be written in a format.
+pub(super) fn check(options: &ConvertOptions, planned: &PlannedSchema, secrets: &dyn Secrets) -> Result<(), Failure> {
+    let fault = |error: String| Failure { error, hint: None };
+    let schema = planned.columns.parse::<Schema>().map_err(|error| fault(error.to_string()))?;
+    let scrubber = scrubber(options, &schema, secrets).map_err(|error| error.failure)?;
+    let scrubbed = scrubber.as_ref().map_or(&schema, Scrubber::output);
+    let written = with_provenance(scrubbed, options).map_err(fault)?;
+    for target in &options.targets {
+        let (format, compression) = kinds::target_kind(target).map_err(fault)?;
+        if let Some(detail) = encode::fault(&format, &written, compression) {
+            return Err(Failure { error: format!("`{}`: {detail}", target.path), hint: None });
+        }
+    }
+    Ok(())
+}
+
+/// What is done to records, if anything.
+pub(super) fn scrubber(
+    options: &ConvertOptions,
+    schema: &Schema,
+    secrets: &dyn Secrets,
+) -> Result<Option<Scrubber>, TaskError> {
+    if options.scrub.is_nothing() {
+        return Ok(None);
+    }
+    let salts = options.scrub.salts().filter_map(|name| Some((name.to_owned(), secrets.secret(name)?))).collect();
+    Scrubber::new(&options.scrub, schema, &salts).map(Some).map_err(|error| scrub_failed(&error))
+}
+
+/// Errors: the keys of `dedupe` take more memory than they may.
+fn within_memory(dedupe: &Dedupe, most: u64) -> Result<(), TaskError> {
+    if dedupe.bytes() <= most {
+        return Ok(());
+    }
+    let error = format!("`dedupe` has {} keys, which take {} bytes", dedupe.keys(), dedupe.bytes());
+    Err(TaskError::data(error, Some("give more `--memory`, or make smaller partitions")))
+}
+
+/// An error of a scrub.
+pub(super) fn scrub_failed(error: &ScrubError) -> TaskError {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    TaskError { kind: error.kind(), failure: Failure { error: text, hint: error.hint() } }
 }
 
 /// The columns of the outputs.
@@ -241,6 +318,7 @@ struct Writing<'a> {
     steps: &'a Steps,
     outputs: Vec<Output>,
     quarantine: Option<PartWriter>,
+    dedupe: Option<Dedupe>,
     counted: Counted,
 }
 
@@ -260,7 +338,7 @@ struct Open {
 }
 
 impl<'a> Writing<'a> {
-    fn new(job: &'a Job, steps: &'a Steps) -> Self {
+    fn new(job: &'a Job, steps: &'a Steps, dedupe: Option<Dedupe>) -> Self {
         let none = OutputRecords { records: 0, records_in: 0, quarantined: 0, filtered: 0 };
         let output = |planned: &baler_model::ledger::PlannedOutput| Output {
             to: planned.to as usize,
@@ -270,7 +348,7 @@ impl<'a> Writing<'a> {
             records: none,
         };
         let outputs = job.task.outputs.iter().map(output).collect();
-        Self { job, steps, outputs, quarantine: None, counted: Counted::default() }
+        Self { job, steps, outputs, quarantine: None, dedupe, counted: Counted::default() }
     }
 
     fn run(mut self, inputs: Receiver<(usize, Receiver<Message>)>) -> Result<Counted, Broken> {
@@ -291,6 +369,12 @@ impl<'a> Writing<'a> {
 
     /// Ends what is open still, and counts together.
     fn complete(mut self) -> Result<Counted, Broken> {
+        if self.job.learning {
+            return Ok(Counted { learnt: self.dedupe, ..Counted::default() });
+        }
+        if let Some(dedupe) = self.dedupe.take() {
+            dedupe.finish().map_err(|error| scrub_failed(&error))?;
+        }
         // An output all of whose inputs were empty is written too: it may replace one that was not.
         for number in 0..self.outputs.len() {
             // Of a stretch of time that nothing belongs to no object is made, unless it takes the place of one.
@@ -318,7 +402,7 @@ impl<'a> Writing<'a> {
     fn input(&mut self, number: usize, messages: &Receiver<Message>) -> Result<bool, Broken> {
         for message in messages {
             match message {
-                Message::Piece(piece) => self.piece(number, &piece)?,
+                Message::Piece(piece) => self.piece(number, piece)?,
                 Message::End(Ok(())) => {
                     self.ended(number)?;
                     return Ok(true);
@@ -338,7 +422,13 @@ impl<'a> Writing<'a> {
     }
 
     /// Writes what one step of decoding gave.
-    fn piece(&mut self, number: usize, piece: &Piece) -> Result<(), TaskError> {
+    fn piece(&mut self, number: usize, mut piece: Piece) -> Result<(), TaskError> {
+        if self.job.learning {
+            let Some(dedupe) = &mut self.dedupe else { return Ok(()) };
+            dedupe.learn(&piece.identities);
+            return within_memory(dedupe, self.job.dedupe_bytes);
+        }
+        self.dedupe(&mut piece)?;
         self.set_aside(&self.job.inputs[number], &piece.aside)?;
         let (rows, aside) = (piece.batch.num_rows() as u64, piece.aside.len() as u64);
         self.counted.records_in += piece.read;
@@ -370,10 +460,30 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
+    /// Leaves out records whose key was seen before.
+    fn dedupe(&mut self, piece: &mut Piece) -> Result<(), TaskError> {
+        let (Some(dedupe), Some(scrubbed)) = (&mut self.dedupe, piece.scrubbed.take()) else { return Ok(()) };
+        let rows = scrubbed.batch.num_rows();
+        let kept_before = scrubbed.rows.clone();
+        let (scrubbed, filtered) = dedupe.keep(scrubbed).map_err(|error| scrub_failed(&error))?;
+        if filtered > 0 && !piece.seconds.is_empty() {
+            // Rows are told by their numbers in the batch before the scrub, seconds by those behind it.
+            let before: Vec<u32> = kept_before.unwrap_or_else(|| (0..rows as u32).collect());
+            let left: BTreeSet<u32> = scrubbed.rows.iter().flatten().copied().collect();
+            let seconds = before.iter().zip(&piece.seconds).filter(|(row, _)| left.contains(row));
+            piece.seconds = seconds.map(|(_, second)| *second).collect();
+        }
+        piece.batch = scrubbed.batch;
+        within_memory(dedupe, self.job.dedupe_bytes)
+    }
+
     /// An input was decoded to its end.
     fn ended(&mut self, number: usize) -> Result<(), TaskError> {
         self.counted.objects += 1;
         self.counted.bytes += self.job.inputs[number].size;
+        if self.job.learning {
+            return Ok(());
+        }
         for output in self.takers(number) {
             let is_empty = self.outputs[output].open.is_none();
             if self.outputs[output].last as usize == number

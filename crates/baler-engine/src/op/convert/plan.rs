@@ -17,7 +17,7 @@ use baler_model::{InputVersion, Key, ObjectVersion, Partition, RenderContext, Ru
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 
-use super::{columns, kinds};
+use super::{columns, job, kinds};
 use crate::error::EngineError;
 use crate::flow::Flow;
 use crate::inputs::{self, Inputs, Skip, Skips};
@@ -40,10 +40,8 @@ pub(crate) async fn draw(draft: Draft<'_>, options: &ConvertConfig, listed: Inpu
     let mut planner = Planner { draft, options, skips: listed.skips, refused: Vec::new(), too_small: 0 };
     let groups = planner.groups(listed.inputs, listed.consumed);
     let schemas = columns::resolve(draft, options, &groups).await?;
-    let tasks = planner.tasks(groups, &schemas).await?;
-    let Planner { skips, refused, too_small, .. } = planner;
-    let operation = ConvertOptions {
-        schemas: schemas.planned,
+    let mut operation = ConvertOptions {
+        schemas: schemas.planned.clone(),
         input: options.format.clone(),
         records: options.records.clone(),
         time: match &options.time {
@@ -53,9 +51,23 @@ pub(crate) async fn draw(draft: Draft<'_>, options: &ConvertConfig, listed: Inpu
         drift: options.drift,
         max_quarantined: options.max_quarantined,
         max_expansion: options.max_expansion,
+        scrub: options.scrub.clone(),
         provenance: options.provenance.clone(),
         targets: options.targets.iter().map(planned_target).collect(),
     };
+    for schema in &schemas.planned {
+        if let Err(failure) = job::check(&operation, schema, &*flow.env.secrets) {
+            return Err(EngineError::Unfit {
+                store: flow.name().to_owned(),
+                role: "as planned",
+                detail: failure.error,
+                hint: failure.hint.unwrap_or_else(|| "correct the flow".to_owned()),
+            });
+        }
+    }
+    let tasks = planner.tasks(groups, &schemas).await?;
+    let Planner { skips, refused, too_small, .. } = planner;
+    operation.schemas = schemas.planned;
     Ok(Drawn { tasks, operation: OperationOptions::Convert(Box::new(operation)), skips, refused, too_small })
 }
 

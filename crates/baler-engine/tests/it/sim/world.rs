@@ -245,6 +245,7 @@ impl World {
             identity: Identity { host: host.clone(), pid: u32::try_from(index).unwrap(), process: name },
             processes: Arc::new(Seen { host, living: self.living.clone() }),
             cancel: cancel.clone(),
+            secrets: Arc::new(baler_engine::NoSecrets),
             limits: Limits::new(concurrency, 64 << 20),
             as_of: None,
         };
