@@ -4,6 +4,7 @@ mod abort;
 mod backfill;
 mod check;
 mod completions;
+mod ddl;
 mod gc;
 mod iam;
 mod init;
@@ -112,6 +113,8 @@ enum Verb {
     Backfill(backfill::Backfill),
     /// Show the first records of a flow as they would come out
     Preview(preview::Preview),
+    /// Print the tables that Athena and Glue see in what a flow writes
+    Ddl(ddl::Ddl),
     /// Show records that were set aside, and convert their objects again
     Quarantine(quarantine::Quarantine),
     /// List the runs
@@ -145,6 +148,7 @@ pub(crate) fn main(cli: Cli) -> Exit {
         Verb::Run(verb) => on_runtime(Patience::Some, async |cancel| verb.execute(&global, &cancel).await),
         Verb::Backfill(verb) => on_runtime(Patience::Some, async |cancel| verb.execute(&global, &cancel).await),
         Verb::Preview(verb) => on_runtime(Patience::None, async |cancel| verb.execute(&global, &cancel).await),
+        Verb::Ddl(verb) => on_runtime(Patience::None, async |cancel| verb.execute(&global, &cancel).await),
         Verb::Quarantine(verb) => on_runtime(Patience::Some, async |cancel| verb.execute(&global, &cancel).await),
         Verb::Runs(verb) => on_runtime(Patience::None, async |cancel| verb.execute(&global, &cancel).await),
         Verb::Show(verb) => on_runtime(Patience::None, async |cancel| verb.execute(&global, &cancel).await),

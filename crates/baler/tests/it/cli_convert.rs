@@ -63,7 +63,7 @@ fn a_corrected_flow_takes_what_it_set_aside_before() {
     assert!(bench.baler(&["run"]).stdout.contains("nothing to do"));
     bench.write(
         "baler.toml",
-        FEEDS.replace("id = \"int64\"", "id = \"text\"").replace("from =", "on_drift = \"quarantine\"\nfrom ="),
+        FEEDS.replace("id = \"int64\"", "id = \"text\"").replace("from =", "max_quarantined = \"100%\"\nfrom ="),
     );
     let done = bench.baler(&["quarantine", "feeds", "--resubmit", "--format", "json"]);
     let report: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"));
@@ -106,6 +106,36 @@ fn a_source_that_is_gone_is_let_go_of_on_request() {
     assert_eq!(done.code, 3, "{done:?}");
     let csv = bench.read("data/out/2026-01.csv");
     assert_eq!(csv.lines().map(|line| &line[..1]).collect::<Vec<_>>(), ["i", "1", "4"]);
+}
+
+#[test]
+fn tables_for_athena_and_glue_are_printed() {
+    let bench = Bench::new(&FEEDS.replace(
+        "to = { path = \"lake:out/{partition:%Y-%m}.csv\", partition = \"month\" }",
+        "to = [{ layout = \"hive\", prefix = \"lake:hive\", partition = \"day\" }, { path = \"lake:m/month={partition:%Y-%m}/x.jsonl.gz\", partition = \"month\" }, { path = \"lake:a/{partition:%Y}.arrow\", partition = \"year\" }]",
+    ));
+    bench.write("data/in/2026-01-01.jsonl", "{\"id\":1,\"name\":\"a\"}\n");
+    let done = bench.baler(&["ddl", "feeds"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(done.stderr.contains("--location s3://bucket/prefix"), "{done:?}");
+    let done = bench.baler(&["ddl", "feeds", "--location", "s3://lake/x", "--database", "db"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    for part in [
+        "CREATE EXTERNAL TABLE `db`.`feeds_parquet_day` (",
+        "LOCATION 's3://lake/x/hive/'",
+        "'projection.year.range' = '2026,2100'",
+        "'storage.location.template' = 's3://lake/x/hive/year=${year}/month=${month}/day=${day}/'",
+        "CREATE EXTERNAL TABLE `db`.`feeds_jsonl_month` (",
+        "'projection.month.format' = 'yyyy-MM'",
+        "'projection.month.range' = '2026-01,NOW'",
+    ] {
+        assert!(done.stdout.contains(part), "{part}: {}", done.stdout);
+    }
+    assert!(done.stderr.contains("left out: `a/{partition:%Y}.arrow`"), "{done:?}");
+    assert_eq!(bench.baler(&["run", "-q"]).code, 0);
+    let glue = bench.baler(&["ddl", "feeds", "--location", "s3://lake/x", "--glue"]).json();
+    assert_eq!(glue[0]["Name"], "feeds_parquet_day");
+    assert_eq!(glue[1]["PartitionKeys"][0]["Name"], "month");
 }
 
 /// Every format with every codec that goes with it.

@@ -18,8 +18,8 @@ use baler_format::codec::Compression;
 use baler_format::decode::DecodeOptions;
 use baler_format::encode::{self, EncodeError, EncodeOptions, Encoder};
 use baler_format::schema::{Column, Schema, Type};
-use baler_model::ledger::{ConvertOptions, ConvertTask, Failure, OutputRecords, PlannedSchema};
-use baler_model::scrub::Keep;
+use baler_model::ledger::{ConvertOptions, ConvertTask, Failure, OutputRecords, PlannedSchema, Provenance};
+use baler_model::scrub::{Keep, Scrub};
 use baler_model::{InputVersion, Kind};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -120,9 +120,9 @@ impl Job {
         };
         let planned = options.schemas.get(task.schema as usize).ok_or_else(|| broken("it has no schema".to_owned()))?;
         let decoded = planned.columns.parse::<Schema>().map_err(|error| broken(error.to_string()))?;
-        let scrubber = scrubber(options, &decoded, secrets)?;
+        let scrubber = scrubber(&options.scrub, &decoded, secrets)?;
         let scrubbed = scrubber.as_ref().map_or(&decoded, Scrubber::output);
-        let written = with_provenance(scrubbed, options).map_err(broken)?;
+        let written = with_provenance(scrubbed, &options.provenance).map_err(broken)?;
         let targets =
             options.targets.iter().map(kinds::target_kind).collect::<Result<Vec<_>, String>>().map_err(broken)?;
         let routing = Routing::new(options, task, &decoded).map_err(|error| TaskError::data(error, Some(TIME_HINT)))?;
@@ -236,9 +236,9 @@ impl Job {
 pub(super) fn check(options: &ConvertOptions, planned: &PlannedSchema, secrets: &dyn Secrets) -> Result<(), Failure> {
     let fault = |error: String| Failure { error, hint: None };
     let schema = planned.columns.parse::<Schema>().map_err(|error| fault(error.to_string()))?;
-    let scrubber = scrubber(options, &schema, secrets).map_err(|error| error.failure)?;
+    let scrubber = scrubber(&options.scrub, &schema, secrets).map_err(|error| error.failure)?;
     let scrubbed = scrubber.as_ref().map_or(&schema, Scrubber::output);
-    let written = with_provenance(scrubbed, options).map_err(fault)?;
+    let written = with_provenance(scrubbed, &options.provenance).map_err(fault)?;
     for target in &options.targets {
         let (format, compression) = kinds::target_kind(target).map_err(fault)?;
         if let Some(detail) = encode::fault(&format, &written, compression) {
@@ -249,16 +249,23 @@ pub(super) fn check(options: &ConvertOptions, planned: &PlannedSchema, secrets: 
 }
 
 /// What is done to records, if anything.
-pub(super) fn scrubber(
-    options: &ConvertOptions,
-    schema: &Schema,
-    secrets: &dyn Secrets,
-) -> Result<Option<Scrubber>, TaskError> {
-    if options.scrub.is_nothing() {
+fn scrubber(scrub: &Scrub, schema: &Schema, secrets: &dyn Secrets) -> Result<Option<Scrubber>, TaskError> {
+    if scrub.is_nothing() {
         return Ok(None);
     }
-    let salts = options.scrub.salts().filter_map(|name| Some((name.to_owned(), secrets.secret(name)?))).collect();
-    Scrubber::new(&options.scrub, schema, &salts).map(Some).map_err(|error| scrub_failed(&error))
+    let salts = scrub.salts().filter_map(|name| Some((name.to_owned(), secrets.secret(name)?))).collect();
+    Scrubber::new(scrub, schema, &salts).map(Some).map_err(|error| scrub_failed(&error))
+}
+
+/// The columns that are written of records of a schema. Errors: a text for people.
+pub(super) fn written(
+    scrub: &Scrub,
+    provenance: &Provenance,
+    schema: &Schema,
+    secrets: &dyn Secrets,
+) -> Result<Schema, String> {
+    let scrubber = scrubber(scrub, schema, secrets).map_err(|error| error.failure.error)?;
+    with_provenance(scrubber.as_ref().map_or(schema, Scrubber::output), provenance)
 }
 
 /// Errors: the keys of `dedupe` take more memory than they may.
@@ -278,10 +285,10 @@ pub(super) fn scrub_failed(error: &ScrubError) -> TaskError {
 }
 
 /// The columns of the outputs.
-fn with_provenance(schema: &Schema, options: &ConvertOptions) -> Result<Schema, String> {
+fn with_provenance(schema: &Schema, provenance: &Provenance) -> Result<Schema, String> {
     let mut columns = schema.columns().to_vec();
-    columns.extend(options.provenance.key.iter().map(|name| Column::new(name, Type::Text)));
-    columns.extend(options.provenance.line.iter().map(|name| Column::new(name, Type::Int64)));
+    columns.extend(provenance.key.iter().map(|name| Column::new(name, Type::Text)));
+    columns.extend(provenance.line.iter().map(|name| Column::new(name, Type::Int64)));
     Schema::try_new(columns).map_err(|error| error.to_string())
 }
 

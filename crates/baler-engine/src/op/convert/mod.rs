@@ -2,7 +2,7 @@
 //!
 //! - [`plan`] makes groups of what was listed: the inputs of partitions that are built anew;
 //! - [`columns`] finds out which columns the records have;
-//! - [`scrub`] changes records between decoding and encoding; [`ddl`] tells Athena and Glue of the outputs;
+//! - [`scrub`] changes records between decoding and encoding; [`tables`] and [`ddl`] tell Athena and Glue of the outputs;
 //! - [`kinds`] tells formats and codecs; [`preview`] shows the first records, [`aside`] what was set aside;
 //! - [`execute`] executes one task: [`feed`] brings bytes, a [`job`] decodes ([`decoding`]) and encodes them on threads,
 //!   [`upload`] stages what comes out, [`rejects`] writes what is set aside, [`routing`] tells records apart by their time.
@@ -20,4 +20,5 @@ pub mod preview;
 mod rejects;
 mod routing;
 pub mod scrub;
+pub mod tables;
 mod upload;

@@ -81,7 +81,7 @@ pub(crate) fn estimate(flow: &Flow, task: &Task, sum: &mut Estimate) -> u64 {
     outputs
 }
 
-fn planned_target(target: &ConvertTarget) -> TargetOptions {
+pub(super) fn planned_target(target: &ConvertTarget) -> TargetOptions {
     TargetOptions {
         path: target.template.as_str().to_owned(),
         format: target.format.clone(),
