@@ -81,15 +81,18 @@ async fn uploads(
 ) -> Result<(), EngineError> {
     let wrap = flow.ledger_error();
     let mut keys: BTreeSet<Key> = BTreeSet::new();
+    let mut prefixes: BTreeSet<String> = BTreeSet::new();
     let mut live: BTreeSet<String> = BTreeSet::new();
     let Some(first) = state.runs().first() else { return Ok(()) };
     for run in state.runs() {
         let entry = flow.ledger.read_entry(run.opened).await.map_err(&wrap)?;
         if let baler_model::ledger::Event::Opened { outputs, .. } = entry.event {
-            keys.extend(outputs.into_iter().filter_map(|claim| match claim {
-                OutputClaim::Key(key, _) => Some(key),
-                OutputClaim::Prefix(_) => None,
-            }));
+            for claim in outputs {
+                match claim {
+                    OutputClaim::Key(key, _) => drop(keys.insert(key)),
+                    OutputClaim::Prefix(prefix) => drop(prefixes.insert(prefix)),
+                }
+            }
         }
         if matches!(run.status, RunStatus::Opened | RunStatus::Sealed | RunStatus::Withdrawing) {
             for mark in flow.ledger.read_marks(&run.run, Marks::new()).await.map_err(&wrap)?.into_values() {
@@ -110,6 +113,7 @@ async fn uploads(
             let (key, handle) = (upload.key.as_str(), &upload.handle);
             let ours = key.starts_with(PROOFS)
                 || (is_target && keys.contains(&upload.key))
+                || (is_target && prefixes.iter().any(|prefix| key.starts_with(prefix.as_str())))
                 || own.iter().any(|prefix| key.starts_with(prefix) || handle.starts_with(prefix));
             let old = now.duration_since(upload.started) >= min_age;
             // Clocks disagree: an upload begun a minute before the first plan by the store's clock may still be ours.

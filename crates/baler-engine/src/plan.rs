@@ -316,7 +316,10 @@ fn assemble(
     let Drawn { tasks, operation, skips, refused, too_small } = drawn;
     let outputs = tasks
         .iter()
-        .flat_map(|task| task.output_keys(&operation).into_iter().map(|key| OutputClaim::Key(key, task.group)))
+        .flat_map(|task| {
+            let keys = task.output_keys(&operation).into_iter().map(|key| OutputClaim::Key(key, task.group));
+            keys.chain(task.output_prefixes().map(|prefix| OutputClaim::Prefix(prefix.to_owned())))
+        })
         .collect();
     let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
     let header = PlanHeader {

@@ -40,6 +40,6 @@ pub use pattern::{
 pub use quantity::{ByteSize, QuantityError, Span};
 pub use shared::SharedStr;
 pub use staged::{Staged, StagedPart, StagedPlace};
-pub use template::{Partition, RenderContext, RenderError, Template, TemplateError, Vocabulary};
+pub use template::{KeyPart, Partition, RenderContext, RenderError, Template, TemplateError, Vocabulary};
 pub use text::{SyntaxError, did_you_mean};
 pub use time_format::Unit;

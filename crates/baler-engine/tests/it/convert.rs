@@ -322,3 +322,59 @@ async fn a_scrub_that_cannot_be_is_refused_before_anything_is_opened() {
         assert!(world.read("_baler/a/log").await.is_empty());
     }
 }
+
+const COUNTRIES: &str = r#"
+[flows.countries]
+do = "convert"
+from = "lake:in/{set}/{day:%Y-%m-%d}.jsonl"
+schema = { columns = { id = "int64", country = "text" } }
+to = [
+  { path = "lake:by/{set}/country={country}/x.csv", partition = "country" },
+  { path = "lake:month/{set}/{partition:%Y-%m}.csv", partition = "month" },
+]
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn the_values_of_columns_tell_outputs_apart() {
+    let world = World::new();
+    let row = |id: u64, country: &str| format!("{{\"id\":{id},\"country\":{country}}}\n");
+    world.put("in/a/2024-01-01.jsonl", row(1, "\"ch\"") + &row(2, "null") + &row(3, "\"d/e\"")).await;
+    world.put("in/a/2024-01-02.jsonl", row(4, "\"ch\"")).await;
+    world.put("in/b/2024-01-02.jsonl", row(9, "\"ch\"")).await;
+    let report = world.process(COUNTRIES, None).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    assert_balances(&report);
+    assert_eq!((report.account.records_in, report.account.records_out), (Some(5), Some(5)));
+    let by = world.read("by/").await;
+    assert_eq!(by["by/a/country=ch/x.csv"], "id\n1\n4\n", "the column is in the path and left out");
+    assert_eq!(by["by/a/country=__HIVE_DEFAULT_PARTITION__/x.csv"], "id\n2\n");
+    assert_eq!(by["by/a/country=d%2Fe/x.csv"], "id\n3\n");
+    assert_eq!(by["by/b/country=ch/x.csv"], "id\n9\n");
+    assert_eq!(world.read("month/").await["month/a/2024-01.csv"], "id,country\n1,ch\n2,\n3,d/e\n4,ch\n");
+
+    // A source changes: a partition is emptied, one grows, one is new; the other set stays as it is.
+    world.put("in/a/2024-01-01.jsonl", row(1, "\"ch\"") + &row(5, "\"fr\"") + &row(3, "\"ch\"")).await;
+    let process = world.process(COUNTRIES, None);
+    let report = process.run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    let by = world.read("by/").await;
+    assert_eq!(by["by/a/country=ch/x.csv"], "id\n1\n3\n4\n");
+    assert_eq!(by["by/a/country=fr/x.csv"], "id\n5\n");
+    assert_eq!(by["by/a/country=d%2Fe/x.csv"], "id\n");
+    assert_eq!(by["by/b/country=ch/x.csv"], "id\n9\n");
+    assert!(report.outputs.iter().all(|output| !output.key.as_str().contains("/b/")), "{report:#?}");
+    let run = report.run.unwrap();
+    let verified = baler_engine::verify::verify(&process.flow(), &process.state().await, &run).await.unwrap();
+    assert!(verified.proven, "{verified:#?}");
+    assert_eq!(world.process(COUNTRIES, None).run_one().await.status, Status::Nothing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_object_where_a_value_would_go_blocks_the_run_and_stays() {
+    let world = World::new();
+    world.put("in/a/2024-01-01.jsonl", "{\"id\":1,\"country\":\"ch\"}\n").await;
+    world.put("by/a/country=ch/x.csv", "mine").await;
+    let report = world.process(COUNTRIES, None).run_one().await;
+    assert_eq!(report.status, Status::Blocked, "{report:#?}");
+    assert_eq!(world.read("by/").await["by/a/country=ch/x.csv"], "mine");
+}

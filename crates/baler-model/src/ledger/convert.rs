@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::partition::write_path_value;
 use crate::scrub::Scrub;
-use crate::{Key, ObjectVersion, PartitionSize};
+use crate::{Key, KeyPart, ObjectVersion, PartitionSize};
 
 /// How `convert` works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +212,69 @@ pub struct PlannedOutput {
     /// all records of its inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<(i64, i64)>,
+    /// Where the values of columns tell outputs apart: this stands for all of them, and `key` is what their keys begin with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<PlannedSplit>,
+}
+
+/// Outputs that are told apart by the values of columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedSplit {
+    /// The columns, as they are written.
+    pub columns: Vec<String>,
+    /// Their keys.
+    pub parts: Vec<KeyPart>,
+    /// Those that earlier runs wrote, and that this one replaces, also where no record belongs to them any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<(Key, ObjectVersion)>,
+}
+
+impl PlannedSplit {
+    /// The key of the output of these values.
+    ///
+    /// Errors: [`crate::KeyError`] for what is no key.
+    pub fn key(&self, values: &[Option<&str>]) -> Result<Key, crate::KeyError> {
+        let mut key = String::new();
+        for part in &self.parts {
+            match part {
+                KeyPart::Text(text) => key.push_str(text),
+                KeyPart::Column(number) => {
+                    write_path_value(values.get(*number as usize).copied().flatten(), &mut key);
+                }
+            }
+        }
+        Key::try_new(key)
+    }
+
+    /// Whether a key may be one of its outputs': the texts stand where they should, values hold no `/`.
+    pub fn may_be(&self, key: &str) -> bool {
+        fn fits(parts: &[KeyPart], key: &str) -> bool {
+            match parts {
+                [] => key.is_empty(),
+                [KeyPart::Text(text), rest @ ..] => key.strip_prefix(text.as_str()).is_some_and(|key| fits(rest, key)),
+                [KeyPart::Column(_), rest @ ..] => {
+                    let most = key.find('/').unwrap_or(key.len());
+                    (1..=most).any(|end| key.is_char_boundary(end) && fits(rest, &key[end..]))
+                }
+            }
+        }
+        fits(&self.parts, key)
+    }
+
+    /// The columns whose values the directories of the keys hold as `name=value`: they are left out of the objects.
+    pub fn in_directories(&self) -> impl Iterator<Item = &str> {
+        let before = |number: usize| match number.checked_sub(1).map(|number| &self.parts[number]) {
+            Some(KeyPart::Text(text)) => text.as_str(),
+            Some(KeyPart::Column(_)) | None => "",
+        };
+        self.parts.iter().enumerate().filter_map(move |(at, part)| {
+            let KeyPart::Column(number) = part else { return None };
+            let column = self.columns.get(*number as usize)?;
+            let directory = before(at).rsplit('/').next()?.strip_suffix('=')?;
+            let ends = matches!(self.parts.get(at + 1), Some(KeyPart::Text(text)) if text.starts_with('/'));
+            (ends && directory.eq_ignore_ascii_case(column)).then_some(column.as_str())
+        })
+    }
 }
 
 impl PlannedOutput {

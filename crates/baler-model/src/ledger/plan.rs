@@ -146,17 +146,28 @@ impl Task {
                 vec![self.key.clone(), redshift_manifest_key(&self.key)]
             }
             (OperationOptions::Convert(_), Some(convert)) => {
-                let outputs = convert.outputs.iter().map(|output| output.key.clone());
+                let outputs =
+                    convert.outputs.iter().filter(|output| output.split.is_none()).map(|output| output.key.clone());
                 outputs.chain([convert.quarantine.clone()]).collect()
             }
             (OperationOptions::Combine(_) | OperationOptions::Convert(_), _) => vec![self.key.clone()],
         }
     }
 
+    /// What the keys begin with that it writes besides, where they come from data.
+    pub fn output_prefixes(&self) -> impl Iterator<Item = &str> {
+        let split = self.convert.iter().flat_map(|convert| &convert.outputs).filter(|output| output.split.is_some());
+        split.map(|output| output.key.as_str())
+    }
+
     /// The version that one of its staged outputs replaces; `None` where nothing may be there.
     pub fn replaced_by(&self, number: u32, key: &Key) -> Option<&ObjectVersion> {
         match &self.convert {
-            Some(convert) => convert.outputs.iter().find(|output| output.key == *key)?.replaces.as_ref(),
+            Some(convert) => convert.outputs.iter().find_map(|output| match &output.split {
+                None if output.key == *key => output.replaces.as_ref(),
+                None => None,
+                Some(split) => split.previous.iter().find(|(known, _)| known == key).map(|(_, version)| version),
+            }),
             // Only the output itself may replace something; the manifest beside it is always new.
             None if number == 0 => self.replaces.as_ref(),
             None => None,

@@ -21,6 +21,7 @@ use std::fmt;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::condition::{day_start, yesterday_start};
 use crate::partition::{NULL_PARTITION, write_path_value};
@@ -334,56 +335,94 @@ impl Template {
     pub fn render(&self, context: &RenderContext<'_>) -> Result<Key, RenderError> {
         let mut out = String::new();
         for part in &self.parts {
-            match part {
-                Part::Literal(text) => out.push_str(text),
-                Part::Variable(name) => return Err(UnboundVariable { name: name.clone() }.into()),
-                Part::Field { slot, of, format, .. } => {
-                    let value = match of {
-                        Member::Shared | Member::First => context.value(context.keys.first(), *slot)?,
-                        Member::Last => context.value(context.keys.last(), *slot)?,
-                        Member::Min | Member::Max => {
-                            let mut best: Option<Value<'_>> = None;
-                            for key in context.keys {
-                                let value = context.value(Some(key), *slot)?;
-                                let better = |best: &Value<'_>| match of {
-                                    Member::Max => rank(&value) > rank(best),
-                                    Member::Min | Member::Shared | Member::First | Member::Last => {
-                                        rank(&value) < rank(best)
-                                    }
-                                };
-                                if best.as_ref().is_none_or(better) {
-                                    best = Some(value);
-                                }
-                            }
-                            best.ok_or_else(|| context.foreign())?
-                        }
-                    };
-                    format.write(value, &mut out);
-                }
-                Part::Count { width } => write_padded(context.keys.len(), *width, &mut out),
-                Part::Index { width } => write_padded(context.index, *width, &mut out),
-                Part::Clock { instant, format } => {
-                    let at = match instant {
-                        Instant::Today => day_start(context.now),
-                        Instant::Yesterday => yesterday_start(context.now),
-                        Instant::Now => context.now,
-                    };
-                    format.write(at, &mut out);
-                }
-                Part::Run => out.push_str(context.run.as_str()),
-                Part::Partition { format } => match (context.partition.start, format) {
-                    (None, _) => out.push_str(NULL_PARTITION),
-                    (Some(start), Format::Time(format)) => format.write(start, &mut out),
-                    (Some(start), Format::Epoch | Format::AsCaptured | Format::Padded(_)) => {
-                        write_padded(start.as_second(), 0, &mut out);
-                    }
-                },
-                Part::Column { number } => {
-                    write_path_value(context.partition.columns.get(*number).copied().flatten(), &mut out);
+            part.write(context, &mut out)?;
+        }
+        Ok(Key::try_new(out)?)
+    }
+
+    /// Writes the keys of outputs that are told apart by the values of columns: everything but those values.
+    ///
+    /// Errors: [`RenderError`] for an unbound variable.
+    pub fn render_parts(&self, context: &RenderContext<'_>) -> Result<Vec<KeyPart>, RenderError> {
+        let mut parts: Vec<KeyPart> = Vec::new();
+        for part in &self.parts {
+            match (part, parts.last_mut()) {
+                (Part::Column { number }, _) => parts.push(KeyPart::Column(u32::try_from(*number).unwrap_or(u32::MAX))),
+                (part, Some(KeyPart::Text(text))) => part.write(context, text)?,
+                (part, _) => {
+                    let mut text = String::new();
+                    part.write(context, &mut text)?;
+                    parts.push(KeyPart::Text(text));
                 }
             }
         }
-        Ok(Key::try_new(out)?)
+        Ok(parts)
+    }
+}
+
+/// A part of the key of an output that is told from others by the values of columns.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPart {
+    /// It is the same for all.
+    Text(String),
+    /// The value of the column of this number.
+    Column(u32),
+}
+
+impl Part {
+    /// Writes what it stands for.
+    fn write(&self, context: &RenderContext<'_>, out: &mut String) -> Result<(), RenderError> {
+        let part = self;
+        match part {
+            Part::Literal(text) => out.push_str(text),
+            Part::Variable(name) => return Err(UnboundVariable { name: name.clone() }.into()),
+            Part::Field { slot, of, format, .. } => {
+                let value = match of {
+                    Member::Shared | Member::First => context.value(context.keys.first(), *slot)?,
+                    Member::Last => context.value(context.keys.last(), *slot)?,
+                    Member::Min | Member::Max => {
+                        let mut best: Option<Value<'_>> = None;
+                        for key in context.keys {
+                            let value = context.value(Some(key), *slot)?;
+                            let better = |best: &Value<'_>| match of {
+                                Member::Max => rank(&value) > rank(best),
+                                Member::Min | Member::Shared | Member::First | Member::Last => {
+                                    rank(&value) < rank(best)
+                                }
+                            };
+                            if best.as_ref().is_none_or(better) {
+                                best = Some(value);
+                            }
+                        }
+                        best.ok_or_else(|| context.foreign())?
+                    }
+                };
+                format.write(value, out);
+            }
+            Part::Count { width } => write_padded(context.keys.len(), *width, out),
+            Part::Index { width } => write_padded(context.index, *width, out),
+            Part::Clock { instant, format } => {
+                let at = match instant {
+                    Instant::Today => day_start(context.now),
+                    Instant::Yesterday => yesterday_start(context.now),
+                    Instant::Now => context.now,
+                };
+                format.write(at, out);
+            }
+            Part::Run => out.push_str(context.run.as_str()),
+            Part::Partition { format } => match (context.partition.start, format) {
+                (None, _) => out.push_str(NULL_PARTITION),
+                (Some(start), Format::Time(format)) => format.write(start, out),
+                (Some(start), Format::Epoch | Format::AsCaptured | Format::Padded(_)) => {
+                    write_padded(start.as_second(), 0, out);
+                }
+            },
+            Part::Column { number } => {
+                write_path_value(context.partition.columns.get(*number).copied().flatten(), out);
+            }
+        }
+        Ok(())
     }
 }
 

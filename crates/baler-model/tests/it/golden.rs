@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use baler_model::ledger::{
     Account, Claim, ClaimsHeader, CombineOptions, CommittedObject, ContentHash, ConvertOptions, ConvertTask, Counts,
     DisposalPlan, DriftPolicy, Entry, Event, FailedAttempt, Failure, FormatOptions, GroupId, Heartbeat, Manifest, Mark,
-    OperationOptions, Outcome, OutputClaim, OutputRecords, PlanHeader, PlannedOutput, PlannedSchema, PlannedStore,
-    Provenance, QuarantineLimit, SealHeader, SealedOutput, SeparatorRule, TargetOptions, Task, Trigger, Work,
+    OperationOptions, Outcome, OutputClaim, OutputRecords, PlanHeader, PlannedOutput, PlannedSchema, PlannedSplit,
+    PlannedStore, Provenance, QuarantineLimit, SealHeader, SealedOutput, SeparatorRule, TargetOptions, Task, Trigger,
+    Work,
 };
 use baler_model::scrub::Scrub;
 use baler_model::{
-    AttemptId, FlowName, InputVersion, Key, LogSeq, ObjectVersion, PartitionSize, RunId, Staged, StagedPart,
+    AttemptId, FlowName, InputVersion, Key, KeyPart, LogSeq, ObjectVersion, PartitionSize, RunId, Staged, StagedPart,
     StagedPlace, TaskId, WriteId,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -351,6 +352,11 @@ fn plans_of_records_of_version_1_are_read_and_written_as_ever() {
         replaces: replaces.map(ObjectVersion::new),
         inputs: vec![(0, 1), (3, 5)],
         span: replaces.map(|_| (1_764_547_200, 1_767_225_600)),
+        split: (to == 1).then(|| PlannedSplit {
+            columns: vec!["country".into()],
+            parts: vec![KeyPart::Text("d/".into()), KeyPart::Column(0), KeyPart::Text(".arrow.sz".into())],
+            previous: vec![(key("d/ch.arrow.sz"), ObjectVersion::new("9"))],
+        }),
     };
     let convert = ConvertTask {
         schema: 0,

@@ -20,7 +20,7 @@ use baler_format::encode::{self, EncodeError, EncodeOptions, Encoder};
 use baler_format::schema::{Column, Schema, Type};
 use baler_model::ledger::{ConvertOptions, ConvertTask, Failure, OutputRecords, PlannedSchema, Provenance};
 use baler_model::scrub::{Keep, Scrub};
-use baler_model::{InputVersion, Kind};
+use baler_model::{InputVersion, Key, Kind};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -31,6 +31,7 @@ use super::kinds;
 use super::rejects::{SetAside, write_line};
 use super::routing::{self, Routing};
 use super::scrub::{Dedupe, ScrubError, Scrubber};
+use super::split::Split;
 use super::upload::{PartWriter, Steps};
 use crate::env::Secrets;
 use crate::error::TaskError;
@@ -326,6 +327,8 @@ struct Writing<'a> {
     outputs: Vec<Output>,
     quarantine: Option<PartWriter>,
     dedupe: Option<Dedupe>,
+    /// What was written of outputs that the values of columns tell apart, in the order in which it was staged.
+    split: Vec<OutputRecords>,
     counted: Counted,
 }
 
@@ -335,6 +338,8 @@ struct Output {
     /// The number of the last input that it takes records of.
     last: u32,
     open: Option<Open>,
+    /// Where the values of columns tell outputs apart: all of them.
+    split: Option<Split>,
     is_done: bool,
     records: OutputRecords,
 }
@@ -351,11 +356,12 @@ impl<'a> Writing<'a> {
             to: planned.to as usize,
             last: planned.inputs.last().map_or(0, |(_, end)| end.saturating_sub(1)),
             open: None,
+            split: None,
             is_done: false,
             records: none,
         };
         let outputs = job.task.outputs.iter().map(output).collect();
-        Self { job, steps, outputs, quarantine: None, dedupe, counted: Counted::default() }
+        Self { job, steps, outputs, quarantine: None, dedupe, split: Vec::new(), counted: Counted::default() }
     }
 
     fn run(mut self, inputs: Receiver<(usize, Receiver<Message>)>) -> Result<Counted, Broken> {
@@ -386,13 +392,20 @@ impl<'a> Writing<'a> {
         for number in 0..self.outputs.len() {
             // Of a stretch of time that nothing belongs to no object is made, unless it takes the place of one.
             let planned = &self.job.task.outputs[number];
+            if planned.split.is_some() {
+                if !self.outputs[number].is_done {
+                    self.finish_split(number)?;
+                }
+                continue;
+            }
             let is_needed = planned.span.is_none() || planned.replaces.is_some();
             if !self.outputs[number].is_done && (is_needed || self.outputs[number].open.is_some()) {
                 self.finish(number)?;
             }
         }
-        self.counted.records =
-            self.outputs.iter().filter(|output| output.is_done).map(|output| output.records).collect();
+        let whole = self.outputs.iter().zip(&self.job.task.outputs);
+        let whole = whole.filter(|(output, planned)| output.is_done && planned.split.is_none());
+        self.counted.records = whole.map(|(output, _)| output.records).chain(self.split.iter().copied()).collect();
         if let Some(writer) = self.quarantine.take() {
             writer.end().map_err(|error| upload_failed(&error))?;
             let records = self.counted.quarantined;
@@ -443,6 +456,11 @@ impl<'a> Writing<'a> {
         self.counted.filtered += piece.read - rows - aside;
         let (mut taken, mut whole) = (0, 0);
         for output in self.takers(number) {
+            if self.job.task.outputs[output].split.is_some() {
+                self.split(output, &piece.batch)?;
+                whole = whole.max(piece.batch.num_rows() as u64);
+                continue;
+            }
             if let Some(span) = self.job.task.outputs[output].span {
                 let rows = routing::within(&piece.batch, &piece.seconds, span)?;
                 let records = &mut self.outputs[output].records;
@@ -492,12 +510,95 @@ impl<'a> Writing<'a> {
             return Ok(());
         }
         for output in self.takers(number) {
+            if self.job.task.outputs[output].split.is_some() {
+                if self.outputs[output].last as usize == number {
+                    self.finish_split(output)?;
+                }
+                continue;
+            }
             let is_empty = self.outputs[output].open.is_none();
             if self.outputs[output].last as usize == number
                 && !(is_empty && self.job.task.outputs[output].span.is_some())
             {
                 self.finish(output)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes rows of outputs that the values of columns tell apart.
+    fn split(&mut self, number: usize, batch: &RecordBatch) -> Result<(), TaskError> {
+        let Some(planned) = &self.job.task.outputs[number].split else { return Ok(()) };
+        let output = &mut self.outputs[number];
+        if output.split.is_none() {
+            let budget = self.job.encoding.group_bytes;
+            let split = Split::new(planned, Arc::clone(&self.job.arrow), budget);
+            let hint = "let `partition` name columns as they are written, behind `scrub`";
+            output.split = Some(split.map_err(|error| TaskError::data(error, Some(hint)))?);
+        }
+        match &mut output.split {
+            Some(split) => split.add(batch),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the outputs that the values of columns tell apart, one after the other.
+    fn finish_split(&mut self, number: usize) -> Result<(), TaskError> {
+        self.outputs[number].is_done = true;
+        let Some(planned) = &self.job.task.outputs[number].split else { return Ok(()) };
+        let mut split = self.outputs[number].split.take();
+        let sorted = match &split {
+            Some(split) => split.sorted(planned).map_err(|error| {
+                let hint = "shorten the path, or partition by another column";
+                TaskError::data(format!("the value of a column gives no key: {error}"), Some(hint))
+            })?,
+            None => Vec::new(),
+        };
+        let dropped: Vec<&str> = planned.in_directories().collect();
+        let kept: Vec<usize> = (0..self.job.written.columns().len())
+            .filter(|column| !dropped.contains(&self.job.written.columns()[*column].name.as_str()))
+            .collect();
+        let columns = kept.iter().map(|column| self.job.written.columns()[*column].clone()).collect();
+        let fault = |error: String| TaskError::data(error, Some("keep a column that is not in the path"));
+        let schema = Schema::try_new(columns).map_err(|error| fault(error.to_string()))?;
+        if schema.columns().is_empty() {
+            return Err(fault("every column is in the path: nothing is left for the objects".to_owned()));
+        }
+        let known: BTreeSet<&Key> = sorted.iter().map(|output| &output.key).collect();
+        // Of partitions that no record belongs to any more the objects become empty.
+        let emptied: Vec<&Key> =
+            planned.previous.iter().map(|(key, _)| key).filter(|key| !known.contains(*key)).collect();
+        let (format, compression) = &self.job.targets[self.outputs[number].to];
+        for (key, output) in
+            sorted.iter().map(|output| (&output.key, Some(output))).chain(emptied.into_iter().map(|key| (key, None)))
+        {
+            let id = self.outputs.len() + self.split.len();
+            let fail = |error: &EncodeError| failed_to_encode(key, error);
+            let writer = PartWriter::begin(self.steps, id, key.clone(), content_type(format));
+            let writer = writer.map_err(|error| upload_failed(&error))?;
+            let encoder = Encoder::new(format, &schema, *compression, &self.job.encoding, writer);
+            let mut encoder = encoder.map_err(|error| fail(&error))?;
+            let mut rows = BatchCoalescer::new(schema.to_arrow(), ROWS);
+            if let (Some(split), Some(output)) = (&mut split, output) {
+                split.each(output, |batch| {
+                    let lost = |error: arrow_schema::ArrowError| fail(&EncodeError::Internal(error.to_string()));
+                    let batch = batch.project(&kept).map_err(lost)?;
+                    rows.push_batch(batch.with_schema(schema.to_arrow()).map_err(lost)?).map_err(lost)?;
+                    while let Some(batch) = rows.next_completed_batch() {
+                        encoder.write(&batch).map_err(|error| fail(&error))?;
+                    }
+                    Ok(())
+                })?;
+            }
+            let rest = rows.finish_buffered_batch();
+            rest.map_err(|error| fail(&EncodeError::Internal(error.to_string())))?;
+            while let Some(batch) = rows.next_completed_batch() {
+                encoder.write(&batch).map_err(|error| fail(&error))?;
+            }
+            let (writer, counts) = encoder.finish().map_err(|error| fail(&error))?;
+            writer.end().map_err(|error| upload_failed(&error))?;
+            let records_in = output.map_or(0, |output| output.rows);
+            self.split.push(OutputRecords { records: counts.rows, records_in, quarantined: 0, filtered: 0 });
         }
         Ok(())
     }
@@ -563,7 +664,8 @@ impl<'a> Writing<'a> {
         let writer = match &mut self.quarantine {
             Some(writer) => writer,
             none => {
-                let (number, key) = (self.outputs.len(), self.job.task.quarantine.clone());
+                // Behind all others, however many those are.
+                let (number, key) = (usize::MAX, self.job.task.quarantine.clone());
                 let writer = PartWriter::begin(self.steps, number, key, "application/x-ndjson");
                 none.insert(writer.map_err(|error| upload_failed(&error))?)
             }
@@ -597,7 +699,10 @@ fn upload_failed(error: &std::io::Error) -> TaskError {
 }
 
 fn encode_failed(task: &ConvertTask, output: usize, error: &EncodeError) -> TaskError {
-    let key = &task.outputs[output].key;
+    failed_to_encode(&task.outputs[output].key, error)
+}
+
+fn failed_to_encode(key: &Key, error: &EncodeError) -> TaskError {
     TaskError { kind: error.kind(), failure: Failure { error: format!("`{key}`: {error}"), hint: None } }
 }
 

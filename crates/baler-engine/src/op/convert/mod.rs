@@ -5,7 +5,8 @@
 //! - [`scrub`] changes records between decoding and encoding; [`tables`] and [`ddl`] tell Athena and Glue of the outputs;
 //! - [`kinds`] tells formats and codecs; [`preview`] shows the first records, [`aside`] what was set aside;
 //! - [`execute`] executes one task: [`feed`] brings bytes, a [`job`] decodes ([`decoding`]) and encodes them on threads,
-//!   [`upload`] stages what comes out, [`rejects`] writes what is set aside, [`routing`] tells records apart by their time.
+//!   [`upload`] stages what comes out, [`rejects`] writes what is set aside, [`routing`] tells records apart by
+//!   their time, [`split`] by the values of columns.
 
 pub mod aside;
 pub mod columns;
@@ -20,5 +21,6 @@ pub mod preview;
 mod rejects;
 mod routing;
 pub mod scrub;
+mod split;
 pub mod tables;
 mod upload;

@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use baler_model::config::{ConvertConfig, ConvertTarget, Overwrite, TimeSource};
 use baler_model::ledger::{
-    ConvertOptions, ConvertTask, Failure, GroupId, OperationOptions, PlannedOutput, TargetOptions, Task, ranges,
+    ConvertOptions, ConvertTask, Failure, GroupId, OperationOptions, PlannedOutput, PlannedSplit, TargetOptions, Task,
+    ranges,
 };
-use baler_model::{InputVersion, Key, ObjectVersion, Partition, RenderContext, RunId, TaskId, Value};
+use baler_model::{InputVersion, Key, KeyPart, ObjectVersion, Partition, RenderContext, RunId, TaskId, Value};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 
@@ -97,9 +98,6 @@ fn fault(options: &ConvertConfig, target: &ConvertTarget) -> Option<String> {
     if let Err(detail) = kinds::target_kind(&planned_target(target)) {
         return Some(detail);
     }
-    if !target.columns.is_empty() {
-        return Some("partitions by the values of columns are not in this build".to_owned());
-    }
     let size = target.partition?;
     match (&options.time, options.covers) {
         (TimeSource::Key(_), None) => None,
@@ -132,14 +130,20 @@ pub(crate) struct Group {
 /// What feeds an output.
 #[derive(Debug, Default)]
 pub(crate) struct Fed {
-    /// The time that it holds, where records tell.
-    span: Option<(i64, i64)>,
+    how: How,
     /// The numbers of its inputs.
     inputs: Vec<u32>,
 }
 
 /// An output that an input feeds: target, key, and the time that it holds where records tell.
-type Feeds = (usize, Key, Option<(i64, i64)>);
+type Feeds = (usize, Key, How);
+
+/// How the records of an input come to an output.
+#[derive(Debug, Clone, Default)]
+struct How {
+    span: Option<(i64, i64)>,
+    split: Option<PlannedSplit>,
+}
 
 /// The first instant of a partition, and the seconds that it holds where records tell.
 type Span = (Option<Timestamp>, Option<(i64, i64)>);
@@ -233,9 +237,9 @@ impl Planner<'_> {
         let mut group = Group { inputs: Vec::new(), reread: Vec::new(), outputs: BTreeMap::new() };
         for (number, (input, reread, feeds)) in (0u32..).zip(members) {
             for feed in feeds {
-                let (to, key, span) = &outputs[feed];
+                let (to, key, how) = &outputs[feed];
                 let fed = group.outputs.entry((*to, key.clone())).or_default();
-                fed.span = *span;
+                fed.how = how.clone();
                 fed.inputs.push(number);
             }
             group.inputs.push(input);
@@ -265,10 +269,30 @@ impl Planner<'_> {
                 let partition = Partition { start, columns: &[] };
                 let (pattern, run) = (self.draft.pattern, self.draft.run);
                 let context = RenderContext { pattern, keys: &[key], index: 0, now, run, partition };
+                if !target.columns.is_empty() {
+                    if span.is_some() {
+                        let error = format!("`{key}`: partitions by time within an object and by columns at once");
+                        return Err(refuse(
+                            error,
+                            "let `covers` be no more than the partition, or leave the columns out",
+                        ));
+                    }
+                    let parts = target.template.render_parts(&context).map_err(|error| {
+                        refuse(format!("`to` cannot be filled for `{key}`: {error}"), error.hint().unwrap_or(""))
+                    })?;
+                    let prefix = match parts.first() {
+                        Some(KeyPart::Text(text)) => text.clone(),
+                        Some(KeyPart::Column(_)) | None => String::new(),
+                    };
+                    let columns = target.columns.clone();
+                    let split = PlannedSplit { columns, parts, previous: Vec::new() };
+                    feeds.push((to, Key::from_listed(prefix), How { span: None, split: Some(split) }));
+                    continue;
+                }
                 let rendered = target.template.render(&context).map_err(|error| {
                     refuse(format!("`to` cannot be filled for `{key}`: {error}"), error.hint().unwrap_or(""))
                 })?;
-                feeds.push((to, rendered, span));
+                feeds.push((to, rendered, How { span, split: None }));
             }
         }
         Ok(feeds)
@@ -368,26 +392,45 @@ impl Planner<'_> {
         built: &Built<'_>,
     ) -> Result<ConvertTask, NameError> {
         let mut outputs = Vec::with_capacity(group.outputs.len());
-        for ((to, key), Fed { span, inputs }) in &group.outputs {
+        for ((to, key), Fed { how, inputs }) in &group.outputs {
             if self.draft.would_consume(key) {
                 let error = format!("output `{key}` would be matched by the flow's own `from`");
                 let hint = "write under another prefix, or with another suffix, than `from` reads";
                 return Err(NameError::refuse(key, error, hint));
             }
-            let replaces = self.replaces(key, held).await?;
+            let mut split = how.split.clone();
+            let replaces = match &mut split {
+                None => self.replaces(key, held).await?,
+                Some(split) => {
+                    self.previous(split);
+                    None
+                }
+            };
+            let made = split.as_ref().and_then(|split| split.previous.first()).map_or(key, |(key, _)| key);
             let chosen: BTreeSet<&Key> = inputs.iter().map(|&number| &group.inputs[number as usize].key).collect();
             let is_strict = self.draft.ask.missing == Missing::GiveUp;
-            if let Some(lost) = built.sources(key).await?.iter().find(|source| is_strict && !chosen.contains(*source)) {
+            if let Some(lost) =
+                built.sources(made, key).await?.iter().find(|source| is_strict && !chosen.contains(*source))
+            {
                 let error = format!("`{lost}`, of which `{key}` was made, is no longer there");
                 let hint = "put it back, or let go of its records by `baler run --drop-missing`";
                 return Err(NameError::refuse(key, error, hint));
             }
             let to = u32::try_from(*to).unwrap_or(u32::MAX);
             let inputs = ranges(inputs.iter().copied());
-            outputs.push(PlannedOutput { to, key: key.clone(), replaces, inputs, span: *span });
+            outputs.push(PlannedOutput { to, key: key.clone(), replaces, inputs, span: how.span, split });
         }
         let reread = (0u32..).zip(&group.reread).filter(|(_, reread)| **reread).map(|(number, _)| number).collect();
         Ok(ConvertTask { schema, outputs, reread, quarantine: Key::from_listed(String::new()) })
+    }
+
+    /// What earlier runs wrote of outputs that the values of columns tell apart.
+    fn previous(&self, split: &mut PlannedSplit) {
+        let Some(KeyPart::Text(prefix)) = split.parts.first() else { return };
+        let own = self.draft.state.objects().range(Key::from_listed(prefix.clone())..);
+        let own = own.take_while(|(key, _)| key.as_str().starts_with(prefix.as_str()));
+        let previous = own.filter(|(key, _)| split.may_be(key.as_str()));
+        split.previous = previous.map(|(key, own)| (key.clone(), ObjectVersion { etag: own.etag.clone() })).collect();
     }
 
     /// The version at an output's key that may be replaced (INV-OWN-1).
@@ -446,8 +489,8 @@ impl<'a> Built<'a> {
         Self { draft, plans: tokio::sync::Mutex::default() }
     }
 
-    /// The keys of the sources of an output of ours. Cost: one GET for each run that wrote one of the outputs asked for.
-    async fn sources(&self, output: &Key) -> Result<Vec<Key>, NameError> {
+    /// The keys of the sources of an output of ours, which was planned as `planned`. Cost: one GET for each run that wrote one of the outputs asked for.
+    async fn sources(&self, output: &Key, planned: &Key) -> Result<Vec<Key>, NameError> {
         let Draft { flow, state, .. } = self.draft;
         let Some(known) = state.object(output).and_then(|own| state.run(&own.run)) else { return Ok(Vec::new()) };
         let mut plans = self.plans.lock().await;
@@ -463,7 +506,7 @@ impl<'a> Built<'a> {
             }
             plans.insert(known.run.clone(), made);
         }
-        Ok(plans[&known.run].get(output).cloned().unwrap_or_default())
+        Ok(plans[&known.run].get(planned).cloned().unwrap_or_default())
     }
 }
 
