@@ -36,7 +36,7 @@ use crate::codec::CodecError;
 use crate::format::Format;
 use crate::schema::{ForeignType, Schema, TimeUnit};
 
-pub(crate) use cell::Reading;
+pub(crate) use cell::{Cell, Reading};
 pub(crate) use csv::split_fields;
 pub(crate) use feed::{Body, Cut, Feed};
 pub(crate) use json::{Object, nested};
@@ -63,7 +63,7 @@ pub struct DecodeOptions {
     pub epoch: TimeUnit,
     /// What a text column takes besides text in JSON; default nothing.
     pub text_from: TextFrom,
-    /// Unquoted CSV fields that stand for null; default the empty one.
+    /// CSV fields that stand for null, in a column of text only without quotes; default the empty one.
     pub null_literals: Vec<String>,
     /// What floats may be; default finite.
     pub floats: Floats,

@@ -4,13 +4,12 @@
 //! - [`schema`]: columns and their types, as `baler.toml` writes them; inference, drift;
 //! - [`Format`]: how records stand in bytes;
 //! - [`decode`]: bytes to batches, with what was rejected and where;
-//! - [`encode`]: batches to bytes;
-//! - [`fast`]: decoders for a schema that is known, several times as fast; [`decode`] does not use them yet.
+//! - [`encode`]: batches to bytes.
 
 pub mod codec;
 pub mod decode;
 pub mod encode;
-pub mod fast;
+mod fast;
 mod format;
 pub mod schema;
 

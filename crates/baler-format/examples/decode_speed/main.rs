@@ -104,16 +104,16 @@ fn main() {
     let megabytes: usize = words.next().map_or(100, |word| word.parse().unwrap());
     let repeats = words.next().map_or(3, |word| word.parse().unwrap());
     let bench = Bench { repeats, words: words.collect() };
-    let json = json_rows(megabytes * 1_000_000);
-    let csv = csv_rows(megabytes * 1_000_000);
+    let json: &'static [u8] = json_rows(megabytes * 1_000_000).leak();
+    let csv: &'static [u8] = csv_rows(megabytes * 1_000_000).leak();
     if let Some(dir) = std::env::var_os("BALER_BENCH_DIR") {
         let dir = std::path::PathBuf::from(dir);
-        std::fs::write(dir.join("rows.jsonl"), &json).unwrap();
-        std::fs::write(dir.join("rows.csv"), &csv).unwrap();
+        std::fs::write(dir.join("rows.jsonl"), json).unwrap();
+        std::fs::write(dir.join("rows.csv"), csv).unwrap();
     }
     let (json_schema, csv_schema) = (json_schema(), csv_schema());
 
-    for (what, text) in [("json", &json), ("csv", &csv)] {
+    for (what, text) in [("json", json), ("csv", csv)] {
         bench.run(&format!("newlines-{what}"), text.len(), || {
             format!("{} lines", memchr::memchr_iter(b'\n', text).count())
         });
@@ -129,12 +129,12 @@ fn main() {
             });
         }
     }
-    bench.run("baler-json", json.len(), || format!("{} rows", baler_json(&json, &json_schema)));
-    bench.run("baler-csv", csv.len(), || format!("{} rows", baler_csv(&csv, &csv_schema)));
-    bench.run("arrow-json", json.len(), || rows(&arrow_json(&json, &json_schema)));
-    bench.run("arrow-csv", csv.len(), || rows(&arrow_csv(&csv, &csv_schema)));
+    bench.run("baler-json", json.len(), || format!("{} rows", baler_json(json, &json_schema)));
+    bench.run("baler-csv", csv.len(), || format!("{} rows", baler_csv(csv, &csv_schema)));
+    bench.run("arrow-json", json.len(), || rows(&arrow_json(json, &json_schema)));
+    bench.run("arrow-csv", csv.len(), || rows(&arrow_csv(csv, &csv_schema)));
     if bench.words.is_empty() || bench.words.iter().any(|word| word.contains("parquet")) {
-        parquet_floors(&bench, "json", json.len(), &arrow_json(&json, &json_schema));
-        parquet_floors(&bench, "csv", csv.len(), &arrow_csv(&csv, &csv_schema));
+        parquet_floors(&bench, "json", json.len(), &arrow_json(json, &json_schema));
+        parquet_floors(&bench, "csv", csv.len(), &arrow_csv(csv, &csv_schema));
     }
 }

@@ -1,10 +1,12 @@
-//! The texts that are measured, their schemas, and how Baler's decoders are fed with them.
+//! The texts that are measured, their schemas, and how Baler decodes them.
 
 use std::io::Write as _;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use baler_format::fast::{CsvDecoder, CsvOptions, JsonDecoder, JsonOptions};
+use baler_format::decode::{DecodeOptions, Decoder, Source};
+use baler_format::{Csv, Format};
+use bytes::Bytes;
 
 struct Random(u64);
 
@@ -132,50 +134,22 @@ pub(crate) fn csv_rows(bytes: usize) -> Vec<u8> {
     out
 }
 
-/// Bytes that a caller reads at once.
-const CHUNK: usize = 1 << 20;
-
-/// Feeds `text` as a file is read: chunks of one size, each begun with what the last one left.
-fn feed(text: &[u8], mut decode: impl FnMut(&[u8], bool) -> (usize, bool)) {
-    let mut start = 0;
-    while start < text.len() {
-        let end = (start + CHUNK).min(text.len());
-        loop {
-            let (consumed, full) = decode(&text[start..end], end == text.len());
-            start += consumed;
-            if !full {
-                break;
-            }
-        }
+fn decoded(format: &Format, text: &'static [u8], schema: &SchemaRef) -> usize {
+    let schema = baler_format::schema::Schema::of_arrow(schema).unwrap();
+    let source = Source::bytes(Bytes::from_static(text));
+    let mut decoder = Decoder::new(format, &schema, &DecodeOptions::default(), source).unwrap();
+    let mut rows = 0;
+    while let Some(decoded) = decoder.next_batch().unwrap() {
+        assert!(decoded.rejected.is_empty());
+        rows += decoded.batch.num_rows();
     }
+    rows
 }
 
-pub(crate) fn baler_json(text: &[u8], schema: &SchemaRef) -> usize {
-    let mut decoder = JsonDecoder::try_new(schema.clone(), JsonOptions::default()).unwrap();
-    let mut rows = 0;
-    feed(text, |chunk, last| {
-        let consumed = decoder.decode(chunk, last);
-        let full = decoder.is_full();
-        if full {
-            rows += decoder.flush().unwrap().map_or(0, |batch| batch.num_rows());
-        }
-        (consumed, full)
-    });
-    assert!(decoder.take_rejected().is_empty());
-    rows + decoder.flush().unwrap().map_or(0, |batch| batch.num_rows())
+pub(crate) fn baler_json(text: &'static [u8], schema: &SchemaRef) -> usize {
+    decoded(&Format::JsonLines, text, schema)
 }
 
-pub(crate) fn baler_csv(text: &[u8], schema: &SchemaRef) -> usize {
-    let mut decoder = CsvDecoder::try_new(schema.clone(), CsvOptions::default()).unwrap();
-    let mut rows = 0;
-    feed(text, |chunk, last| {
-        let consumed = decoder.decode(chunk, last).unwrap();
-        let full = decoder.is_full();
-        if full {
-            rows += decoder.flush().unwrap().map_or(0, |batch| batch.num_rows());
-        }
-        (consumed, full)
-    });
-    assert!(decoder.take_rejected().is_empty());
-    rows + decoder.flush().unwrap().map_or(0, |batch| batch.num_rows())
+pub(crate) fn baler_csv(text: &'static [u8], schema: &SchemaRef) -> usize {
+    decoded(&Format::Csv(Csv::default()), text, schema)
 }

@@ -32,6 +32,16 @@ impl Records {
         Self { delimiter, quote, lines: 0 }
     }
 
+    /// Returns the number of the line that comes next.
+    pub(crate) fn next_line(&self) -> u64 {
+        self.lines + 1
+    }
+
+    /// Counts lines that were consumed without a cut.
+    pub(crate) fn pass(&mut self, lines: u64) {
+        self.lines += lines;
+    }
+
     /// Cuts the next record that is not a blank line; nothing at the end or where the bytes are damaged.
     pub(crate) fn cut(&mut self, feed: &mut Feed, record_bytes: usize, raw: usize) -> Option<Cut> {
         // Its line end is no part of a record.
@@ -49,7 +59,7 @@ impl Records {
                 scanned = feed.held().len();
                 if scanned + dropped > limit {
                     // Too long to hold; but only its end shows where the next record begins.
-                    kept.get_or_insert_with(|| feed.held()[..scanned.min(raw)].to_vec());
+                    kept.get_or_insert_with(|| feed.held()[..raw.min(record_bytes)].to_vec());
                     self.step(feed, scanned);
                     dropped += scanned;
                     scanned = 0;
@@ -62,7 +72,9 @@ impl Records {
             if length == 0 {
                 return None;
             }
-            let start = feed.held()[..scanned.min(raw)].to_vec();
+            // Of what is too long no more is kept than is in hand however it arrives.
+            let most = if length > limit { raw.min(record_bytes) } else { raw };
+            let start = feed.held()[..scanned.min(most)].to_vec();
             let range = self.step(feed, scanned);
             let reason = if length > limit {
                 Reason::TooLong(record_bytes)

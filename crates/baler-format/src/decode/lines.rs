@@ -12,6 +12,16 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
+    /// Returns the number of the line that comes next.
+    pub(crate) fn next_line(&self) -> u64 {
+        self.line + 1
+    }
+
+    /// Counts lines that were consumed without a cut.
+    pub(crate) fn pass(&mut self, lines: u64) {
+        self.line += lines;
+    }
+
     /// Cuts the next line that is not blank; nothing at the end or where the bytes are damaged.
     pub(crate) fn cut(&mut self, feed: &mut Feed, limit: usize, raw: usize) -> Option<Cut> {
         loop {
@@ -36,7 +46,9 @@ impl Lines {
                 Some(Cut { line, offset, body: Body::Refused(reason, raw) })
             };
             if length.unwrap_or(held) > limit {
-                let cut = refuse(feed, Reason::TooLong(limit));
+                // No more is kept than is in hand however it arrives.
+                let raw = feed.held()[..raw.min(limit)].to_vec();
+                let cut = Some(Cut { line, offset, body: Body::Refused(Reason::TooLong(limit), raw) });
                 skip_line(feed);
                 return cut;
             }

@@ -4,11 +4,16 @@ use super::Floats;
 use super::instant::{self, Zone, shown};
 use crate::schema::TimeUnit;
 
-/// Reads a whole number.
+/// Reads a whole number, however it is written: `3.0` and `3e2` are whole. Errors: it is none, or has more than 64 bits.
 pub(crate) fn int(text: &str) -> Result<i64, String> {
+    let beyond = || format!("`{}` is beyond 64 bits", shown(text));
     match number_text(text) {
-        NumberText::Int => text.parse().map_err(|_| format!("`{}` is beyond 64 bits", shown(text))),
-        NumberText::Fraction | NumberText::None => Err(format!("`{}` is no whole number", shown(text))),
+        NumberText::Int => text.parse().map_err(|_| beyond()),
+        NumberText::Fraction => match decimal(text, 38, 0) {
+            Ok(value) => i64::try_from(value).map_err(|_| beyond()),
+            Err(_) => Err(format!("`{}` is no whole number of 64 bits", shown(text))),
+        },
+        NumberText::None => Err(format!("`{}` is no whole number", shown(text))),
     }
 }
 
@@ -33,7 +38,6 @@ pub(crate) fn decimal(text: &str, precision: u8, scale: u8) -> Result<i128, Stri
     }
     let beyond = || format!("`{}` is beyond decimal({precision},{scale})", shown(text));
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: i64 = exponent.parse().map_err(|_| beyond())?;
     let (is_negative, mantissa) = match mantissa.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, mantissa.strip_prefix('+').unwrap_or(mantissa)),
@@ -43,6 +47,7 @@ pub(crate) fn decimal(text: &str, precision: u8, scale: u8) -> Result<i128, Stri
     if whole.is_empty() && fraction.is_empty() {
         return Ok(0);
     }
+    let exponent: i64 = exponent.parse().map_err(|_| beyond())?;
     // The value is `digits` · 10^(exponent - fraction digits); it is wanted as a multiple of 10^-scale.
     let shift = exponent.saturating_sub(fraction.len() as i64).saturating_add(i64::from(scale));
     let mut value: i128 = 0;
@@ -138,8 +143,13 @@ mod tests {
     #[test]
     fn whole_numbers_have_64_bits_and_no_fraction() {
         assert_eq!(int("-9223372036854775808"), Ok(i64::MIN));
+        assert_eq!(int("-9223372036854775808.00"), Ok(i64::MIN));
+        assert_eq!(int("3.0"), Ok(3));
+        assert_eq!(int("3e2"), Ok(300));
+        assert_eq!(int("-1.5E+1"), Ok(-15));
+        assert_eq!(int("0e99999999999999999999999"), Ok(0));
         assert_eq!(int("9223372036854775808").unwrap_err(), "`9223372036854775808` is beyond 64 bits");
-        for text in ["", "-", "1.0", "1e3", " 1", "0x1", "1_0", "٣"] {
+        for text in ["", "-", "1.5", "15e-1", "1e19", "1e99999999999999999999", " 1", "0x1", "1_0", "٣"] {
             assert!(int(text).is_err(), "{text}");
         }
     }

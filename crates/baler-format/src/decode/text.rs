@@ -1,9 +1,14 @@
 //! Records of text into batches.
+//!
+//! Where the schema allows, rows that are written as most are go straight into columns (`fast`); what they leave, and all
+//! else, is cut, read and judged record by record here. Both give the same rows, positions and rejected records: `tests`
+//! holds them against each other.
 
 use std::io;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
+use memchr::memrchr;
 
 use super::cell::{Cell, Growing, Member};
 use super::csv::{self, split_fields};
@@ -12,8 +17,9 @@ use super::feed::{Body, Cut, Feed};
 use super::lines::Lines;
 use super::{Blanks, DecodeError, DecodeOptions, Decoded, Position, Positions, Reason, Rejected, Source, Unknown};
 use super::{instant, json, scalar};
+use crate::fast::{self, Begin, Columns, CsvRows, JsonRows, Places, Room};
 use crate::format::{Csv, Format};
-use crate::schema::Schema;
+use crate::schema::{Schema, Type};
 
 /// Finds records in bytes.
 pub(crate) enum Cutter {
@@ -45,6 +51,24 @@ impl Cutter {
         }
     }
 
+    /// Returns the number of the line that comes next; for formats of lines.
+    fn next_line(&self) -> u64 {
+        match self {
+            Self::Lines(lines) => lines.next_line(),
+            Self::Csv(records) => records.next_line(),
+            Self::Elements(_) => 0,
+        }
+    }
+
+    /// Counts lines that were consumed without a cut.
+    fn pass(&mut self, passed: u64) {
+        match self {
+            Self::Lines(lines) => lines.pass(passed),
+            Self::Csv(records) => records.pass(passed),
+            Self::Elements(_) => {}
+        }
+    }
+
     /// Says why no further record can be found, if not for the end.
     pub(crate) fn take_fault(&mut self) -> Option<String> {
         match self {
@@ -62,13 +86,56 @@ struct Fields {
     header_is_due: bool,
 }
 
+/// The batch that grows.
+enum Batch {
+    /// Of any types.
+    Any(Vec<Growing>),
+    /// Of those that `fast` builds.
+    Plain(Columns),
+}
+
+impl Batch {
+    fn push(&mut self, cells: Vec<Cell<'_>>) {
+        match self {
+            Self::Any(columns) => columns.iter_mut().zip(cells).for_each(|(column, cell)| column.push(cell)),
+            Self::Plain(columns) => columns.push(cells),
+        }
+    }
+
+    fn finish(&mut self, schema: &SchemaRef, rows: usize) -> RecordBatch {
+        match self {
+            Self::Any(columns) => {
+                let options = RecordBatchOptions::new().with_row_count(Some(rows));
+                let columns = columns.iter_mut().map(Growing::finish).collect();
+                match RecordBatch::try_new_with_options(schema.clone(), columns, &options) {
+                    Ok(batch) => batch,
+                    Err(fault) => unreachable!("columns grown for their own schema: {fault}"),
+                }
+            }
+            Self::Plain(columns) => columns.finish(),
+        }
+    }
+}
+
+/// Which records go straight into columns.
+enum Plain {
+    None,
+    Json(Box<JsonRows>),
+    /// From the header on.
+    Csv(Option<Box<CsvRows>>),
+}
+
+/// A line that goes on behind so many bytes in hand is left to the rules: they search it once only.
+const SHORT: usize = 16 << 10;
+
 /// Decodes JSON lines, JSON and CSV.
 pub(crate) struct TextDecoder {
     feed: Feed,
     cutter: Cutter,
     fields: Option<Fields>,
     members: Vec<Member>,
-    columns: Vec<Growing>,
+    batch: Batch,
+    plain: Plain,
     schema: SchemaRef,
     options: DecodeOptions,
     /// What to give when everything before it was handed out.
@@ -78,6 +145,26 @@ pub(crate) struct TextDecoder {
 
 impl TextDecoder {
     pub(crate) fn open(
+        format: &Format,
+        schema: &Schema,
+        options: &DecodeOptions,
+        source: Source,
+    ) -> Result<Self, DecodeError> {
+        let plain = match format {
+            Format::JsonLines => {
+                let names = schema.columns().iter().map(|column| column.name.as_str());
+                Plain::Json(Box::new(JsonRows::new(names, options.epoch, options.record_bytes)))
+            }
+            Format::Csv(csv) if csv.quote == b'"' && is_apart(csv.delimiter) && options.blanks == Blanks::Keep => {
+                Plain::Csv(None)
+            }
+            Format::Csv(_) | Format::Json { .. } | Format::Parquet | Format::Arrow(_) => Plain::None,
+        };
+        Self::with(plain, format, schema, options, source)
+    }
+
+    fn with(
+        plain: Plain,
         format: &Format,
         schema: &Schema,
         options: &DecodeOptions,
@@ -101,13 +188,22 @@ impl TextDecoder {
                 column.name, column.kind
             )));
         }
+        let arrow = schema.to_arrow();
+        let (plain, batch) = match (plain, Columns::new(&arrow)) {
+            (plain @ (Plain::Json(_) | Plain::Csv(_)), Some(columns)) => (plain, Batch::Plain(columns)),
+            _ => {
+                let columns = schema.columns().iter().map(|column| Growing::of(&column.kind)).collect();
+                (Plain::None, Batch::Any(columns))
+            }
+        };
         Ok(Self {
             feed: Feed::new(source.into_reader()),
             cutter,
             fields,
-            columns: schema.columns().iter().map(|column| Growing::of(&column.kind)).collect(),
             members,
-            schema: schema.to_arrow(),
+            batch,
+            plain,
+            schema: arrow,
             options: options.clone(),
             due: None,
             ended: false,
@@ -121,11 +217,20 @@ impl TextDecoder {
         if self.ended {
             return Ok(None);
         }
-        let (mut lines, mut offsets, mut rejected, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        while lines.len() < self.options.batch_rows
-            && rejected.len() < self.options.batch_rows
-            && bytes < self.options.batch_bytes
-        {
+        let (mut places, mut rejected, mut bytes) = (Places::default(), Vec::new(), 0);
+        loop {
+            let room = Room {
+                rows: self.options.batch_rows - places.lines.len(),
+                bytes: self.options.batch_bytes.saturating_sub(bytes),
+            };
+            if room.rows == 0 || room.bytes == 0 || rejected.len() >= self.options.batch_rows {
+                break;
+            }
+            let taken = self.take_plain(room, &mut places, unknown);
+            if taken > 0 {
+                bytes += taken;
+                continue;
+            }
             let Some(Cut { line, offset, body }) = self.cutter.cut(&mut self.feed, &self.options) else {
                 self.ended = true;
                 self.due = self.why_ended();
@@ -156,9 +261,9 @@ impl TextDecoder {
                     };
                     match cells {
                         Ok(cells) => {
-                            lines.push(line);
-                            offsets.push(offset);
-                            self.columns.iter_mut().zip(cells).for_each(|(column, cell)| column.push(cell));
+                            places.lines.push(line);
+                            places.offsets.push(offset);
+                            self.batch.push(cells);
                             continue;
                         }
                         Err(reason) => (reason, record[..record.len().min(self.options.raw_bytes)].to_vec()),
@@ -167,19 +272,59 @@ impl TextDecoder {
             };
             rejected.push(Rejected { position: Position::Line { line, offset }, reason, raw });
         }
+        let Places { lines, offsets } = places;
         if lines.is_empty() && rejected.is_empty() {
             return match self.due.take() {
                 Some(error) => Err(error),
                 None => Ok(None),
             };
         }
-        let rows = RecordBatchOptions::new().with_row_count(Some(lines.len()));
-        let columns = self.columns.iter_mut().map(Growing::finish).collect();
-        let batch = match RecordBatch::try_new_with_options(self.schema.clone(), columns, &rows) {
-            Ok(batch) => batch,
-            Err(fault) => unreachable!("columns grown for their own schema: {fault}"),
-        };
+        let batch = self.batch.finish(&self.schema, lines.len());
         Ok(Some(Decoded { batch, positions: Positions::Lines { lines, offsets }, rejected }))
+    }
+
+    /// Takes plain rows from what is in hand or can be read; says how many bytes they were.
+    ///
+    /// None: the record that comes next is for the rules, if there is one.
+    fn take_plain(&mut self, room: Room, places: &mut Places, unknown: &mut Unknown) -> usize {
+        let Batch::Plain(columns) = &mut self.batch else { return 0 };
+        if let (Plain::Csv(rows @ None), Some(fields)) = (&mut self.plain, &self.fields)
+            && !fields.header_is_due
+        {
+            let options = fast::Fields {
+                delimiter: fields.csv.delimiter,
+                nulls: self.options.null_literals.clone(),
+                epoch: self.options.epoch,
+                record_bytes: self.options.record_bytes,
+            };
+            *rows = Some(Box::new(CsvRows::new(options, &fields.places, self.members.len())));
+        }
+        let end = loop {
+            let held = self.feed.held();
+            match memrchr(b'\n', held) {
+                Some(end) => break end + 1,
+                None if held.len() < SHORT && self.feed.more() => {}
+                None => return 0,
+            }
+        };
+        let text = &self.feed.held()[..end];
+        let offset = self.feed.offset();
+        let taken = match &mut self.plain {
+            Plain::Json(rows) => {
+                let begin = Begin { line: self.cutter.next_line(), offset };
+                let taken = rows.take(columns, text, begin, room, places);
+                rows.unknown().for_each(|name| unknown.note(name));
+                taken
+            }
+            Plain::Csv(Some(rows)) => {
+                let begin = Begin { line: self.cutter.next_line(), offset };
+                rows.take(columns, text, begin, room, places)
+            }
+            Plain::None | Plain::Csv(None) => return 0,
+        };
+        self.feed.consume(taken.bytes);
+        self.cutter.pass(taken.lines);
+        taken.bytes
     }
 
     fn why_ended(&mut self) -> Option<DecodeError> {
@@ -189,8 +334,13 @@ impl TextDecoder {
     }
 }
 
-fn is_nested(kind: &crate::schema::Type) -> bool {
-    matches!(kind, crate::schema::Type::List(_) | crate::schema::Type::Struct(_))
+/// Whether a delimiter is no part of numbers, times and truth values.
+fn is_apart(delimiter: u8) -> bool {
+    delimiter.is_ascii() && !delimiter.is_ascii_alphanumeric() && !b"+-.: ".contains(&delimiter)
+}
+
+fn is_nested(kind: &Type) -> bool {
+    matches!(kind, Type::List(_) | Type::Struct(_))
 }
 
 /// Reads the names of the columns.
@@ -245,7 +395,9 @@ impl Fields {
             if options.blanks == Blanks::Trim && !field.is_quoted {
                 field.text = trim(field.text);
             }
-            if !field.is_quoted && options.null_literals.iter().any(|literal| *literal == field.text) {
+            // Between quotes only text is more than a null: writers that quote everything write `""` for no number.
+            let may_be_null = !field.is_quoted || !matches!(members[place].reading, super::Reading::Text);
+            if may_be_null && options.null_literals.iter().any(|literal| *literal == field.text) {
                 continue;
             }
             cells[place] = value(field.text, &members[place], options)
@@ -280,3 +432,6 @@ fn value<'a>(text: std::borrow::Cow<'a, str>, member: &Member, options: &DecodeO
         R::List(_) | R::Struct(_) => unreachable!("refused when the decoder was opened"),
     }
 }
+
+#[cfg(test)]
+mod tests;

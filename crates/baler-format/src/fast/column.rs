@@ -15,6 +15,7 @@ use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, Offs
 use arrow_schema::{ArrowError, DataType, Field, TimeUnit};
 
 use super::time::LastDate;
+use crate::decode::Cell;
 
 /// Tells whether columns of this type are built here.
 pub(super) fn supports(data_type: &DataType) -> bool {
@@ -97,6 +98,24 @@ impl Column {
             Values::Text(text) => text.end(),
             Values::Decimal { values, .. } => values.push(0),
             Values::Date { values, .. } => values.push(0),
+        }
+    }
+
+    /// Appends a value that was read for this column's type.
+    pub(super) fn push(&mut self, cell: Cell<'_>) {
+        match (&mut self.values, cell) {
+            (_, Cell::Null) => self.push_null(),
+            (Values::Integer(values), Cell::Int(value)) => values.push(value),
+            (Values::Float(values), Cell::Float(value)) => values.push(value),
+            (Values::Bool(values), Cell::Bool(value)) => values.push(value),
+            (Values::Text(text), Cell::Text(value)) => {
+                text.extend(value.as_bytes());
+                text.end();
+            }
+            (Values::Decimal { values, .. }, Cell::Decimal(value)) => values.push(value),
+            (Values::Date { values, .. }, Cell::Date(value)) => values.push(value),
+            (Values::Time { values, .. }, Cell::Timestamp(value)) => values.push(value),
+            (_, cell) => unreachable!("{cell:?} was read for another type"),
         }
     }
 

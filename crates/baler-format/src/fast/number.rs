@@ -2,10 +2,10 @@
 //!
 //! Each kind has two ways. The plain one takes what nearly all numbers look like (a sign, up to 19 digits, a point
 //! somewhere) and answers `None` for the rest; it looks at eight bytes at once and hardly branches on them. The general
-//! one takes a whole token whose grammar was checked before, and gives reasons.
+//! one takes a whole token whose grammar was checked before.
 
+use super::Unread;
 use super::float;
-use super::rejected::Reason;
 use super::swar::{byte, digits, load8};
 
 const POWERS: [u64; 20] = {
@@ -118,18 +118,17 @@ impl Plain {
 }
 
 /// The end of the number that begins at `at`, written as JSON writes numbers.
-pub(super) fn json_number(text: &[u8], at: usize) -> Result<usize, Reason> {
+pub(super) fn json_number(text: &[u8], at: usize) -> Result<usize, Unread> {
     let mut at = at + usize::from(byte(text, at) == b'-');
     match byte(text, at) {
         b'0' => at += 1,
         b'1'..=b'9' => at = skip_digits(text, at),
-        b'N' | b'I' => return Err(Reason::NotFinite),
-        _ => return Err(Reason::Number),
+        _ => return Err(Unread),
     }
     if byte(text, at) == b'.' {
         let places = skip_digits(text, at + 1);
         if places == at + 1 {
-            return Err(Reason::Number);
+            return Err(Unread);
         }
         at = places;
     }
@@ -137,29 +136,29 @@ pub(super) fn json_number(text: &[u8], at: usize) -> Result<usize, Reason> {
 }
 
 /// Checks that all of `field` is a number as CSV files write them: also with `+`, leading zeros, `.5` and `5.`.
-pub(super) fn csv_number(field: &[u8]) -> Result<(), Reason> {
+pub(super) fn csv_number(field: &[u8]) -> Result<(), Unread> {
     let start = usize::from(matches!(byte(field, 0), b'-' | b'+'));
     let whole = skip_digits(field, start);
     let mut at = whole;
     if byte(field, at) == b'.' {
         at = skip_digits(field, at + 1);
         if at == start + 1 {
-            return Err(Reason::Number);
+            return Err(Unread);
         }
     } else if whole == start {
-        return Err(Reason::Number);
+        return Err(Unread);
     }
     let end = exponent(field, at)?;
-    if end == field.len() { Ok(()) } else { Err(Reason::Number) }
+    if end == field.len() { Ok(()) } else { Err(Unread) }
 }
 
-fn exponent(text: &[u8], at: usize) -> Result<usize, Reason> {
+fn exponent(text: &[u8], at: usize) -> Result<usize, Unread> {
     if byte(text, at) | 0x20 != b'e' {
         return Ok(at);
     }
     let start = at + 1 + usize::from(matches!(byte(text, at + 1), b'-' | b'+'));
     let end = skip_digits(text, start);
-    if end == start { Err(Reason::Number) } else { Ok(end) }
+    if end == start { Err(Unread) } else { Ok(end) }
 }
 
 fn skip_digits(text: &[u8], mut at: usize) -> usize {
@@ -221,41 +220,41 @@ fn exact(token: &[u8]) -> Exact {
 
 impl Exact {
     /// The value times 10^`scale`, if that is whole.
-    fn scaled(&self, scale: i64, inexact: Reason) -> Result<i128, Reason> {
+    fn scaled(&self, scale: i64) -> Result<i128, Unread> {
         if self.significand == Some(0) {
             return Ok(0);
         }
         let up = self.exponent + scale;
         if up < 0 {
-            return Err(inexact);
+            return Err(Unread);
         }
         let power = u32::try_from(up).ok().and_then(|up| 10_u128.checked_pow(up));
         let value = match (self.significand, power) {
             (Some(value), Some(power)) => value.checked_mul(power),
             _ => None,
         };
-        let value = value.and_then(|value| i128::try_from(value).ok()).ok_or(Reason::OutOfRange)?;
+        let value = value.and_then(|value| i128::try_from(value).ok()).ok_or(Unread)?;
         Ok(if self.negative { -value } else { value })
     }
 }
 
 /// The integer that a number's text stands for; `3.0` and `3e2` are integers.
-pub(super) fn integer_of(token: &[u8]) -> Result<i64, Reason> {
-    i64::try_from(exact(token).scaled(0, Reason::Fraction)?).map_err(|_| Reason::OutOfRange)
+pub(super) fn integer_of(token: &[u8]) -> Result<i64, Unread> {
+    i64::try_from(exact(token).scaled(0)?).map_err(|_| Unread)
 }
 
 /// The unscaled value of a number's text in a column of decimals.
-pub(super) fn decimal_of(token: &[u8], precision: u8, scale: i8) -> Result<i128, Reason> {
-    let value = exact(token).scaled(i64::from(scale), Reason::Scale)?;
+pub(super) fn decimal_of(token: &[u8], precision: u8, scale: i8) -> Result<i128, Unread> {
+    let value = exact(token).scaled(i64::from(scale))?;
     let bound = 10_i128.checked_pow(u32::from(precision)).unwrap_or(i128::MAX);
-    if value.unsigned_abs() < bound.unsigned_abs() { Ok(value) } else { Err(Reason::OutOfRange) }
+    if value.unsigned_abs() < bound.unsigned_abs() { Ok(value) } else { Err(Unread) }
 }
 
 /// The double nearest to a number's text.
-pub(super) fn float_of(token: &[u8]) -> Result<f64, Reason> {
-    let text = std::str::from_utf8(token).map_err(|_| Reason::Number)?;
-    let value: f64 = text.parse().map_err(|_| Reason::Number)?;
-    if value.is_finite() { Ok(value) } else { Err(Reason::OutOfRange) }
+pub(super) fn float_of(token: &[u8]) -> Result<f64, Unread> {
+    let text = std::str::from_utf8(token).map_err(|_| Unread)?;
+    let value: f64 = text.parse().map_err(|_| Unread)?;
+    if value.is_finite() { Ok(value) } else { Err(Unread) }
 }
 
 #[cfg(test)]
@@ -270,9 +269,9 @@ mod tests {
         assert_eq!(integer(b"-9223372036854775807}", 0), Some((-i64::MAX, 20)));
         assert_eq!(integer(b"-9223372036854775808}", 0), None);
         assert_eq!(integer_of(b"-9223372036854775808"), Ok(i64::MIN));
-        assert_eq!(integer_of(b"9223372036854775808"), Err(Reason::OutOfRange));
-        assert_eq!(integer_of(b"100000000000000000000000000000000000000000000000"), Err(Reason::OutOfRange));
-        assert_eq!(integer_of(b"1e400000000000000000000"), Err(Reason::OutOfRange));
+        assert_eq!(integer_of(b"9223372036854775808"), Err(Unread));
+        assert_eq!(integer_of(b"100000000000000000000000000000000000000000000000"), Err(Unread));
+        assert_eq!(integer_of(b"1e400000000000000000000"), Err(Unread));
         assert_eq!(integer_of(b"0e400000000000000000000"), Ok(0));
         for not_plain in ["01", "1.0", "1e2", "-", "x", "", "12345678901234567890"] {
             assert_eq!(integer(not_plain.as_bytes(), 0), None, "{not_plain}");
@@ -284,16 +283,16 @@ mod tests {
         assert_eq!(integer_of(b"3.000"), Ok(3));
         assert_eq!(integer_of(b"-12.50e1"), Ok(-125));
         assert_eq!(integer_of(b"1e18"), Ok(1_000_000_000_000_000_000));
-        assert_eq!(integer_of(b"3.5"), Err(Reason::Fraction));
-        assert_eq!(integer_of(b"1e-1"), Err(Reason::Fraction));
+        assert_eq!(integer_of(b"3.5"), Err(Unread));
+        assert_eq!(integer_of(b"1e-1"), Err(Unread));
     }
 
     #[test]
     fn decimals_keep_every_digit_or_are_refused() {
         assert_eq!(decimal_of(b"-12.34", 10, 2), Ok(-1234));
         assert_eq!(decimal_of(b"12.3400", 10, 2), Ok(1234));
-        assert_eq!(decimal_of(b"12.345", 10, 2), Err(Reason::Scale));
-        assert_eq!(decimal_of(b"123.45", 4, 2), Err(Reason::OutOfRange));
+        assert_eq!(decimal_of(b"12.345", 10, 2), Err(Unread));
+        assert_eq!(decimal_of(b"123.45", 4, 2), Err(Unread));
         assert_eq!(decimal_of(b"1200", 4, -2), Ok(12));
         assert_eq!(decimal_of(b"99999999999999999999999999999999999999", 38, 0), Ok(10_i128.pow(38) - 1));
         assert_eq!(plain(b"12.34,", 0).and_then(|plain| plain.to_decimal(10, 3)), Some(12_340));
@@ -307,9 +306,9 @@ mod tests {
             assert_eq!(json_number(text.as_bytes(), 0), Ok(end), "{text}");
         }
         for text in ["-", "+1", ".5", "1.", "1e", "1e+", "x"] {
-            assert_eq!(json_number(text.as_bytes(), 0), Err(Reason::Number), "{text}");
+            assert_eq!(json_number(text.as_bytes(), 0), Err(Unread), "{text}");
         }
-        assert_eq!(json_number(b"-Infinity", 0), Err(Reason::NotFinite));
+        assert_eq!(json_number(b"-Infinity", 0), Err(Unread));
     }
 
     #[test]
@@ -318,7 +317,7 @@ mod tests {
             assert_eq!(csv_number(text.as_bytes()), Ok(()), "{text}");
         }
         for text in ["", ".", "-", "-.", "1e", "1 ", " 1", "1,5", "0x10", "e5", "1.2.3", "inf"] {
-            assert_eq!(csv_number(text.as_bytes()), Err(Reason::Number), "{text}");
+            assert_eq!(csv_number(text.as_bytes()), Err(Unread), "{text}");
         }
     }
 

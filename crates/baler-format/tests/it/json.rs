@@ -105,7 +105,7 @@ fn a_key_that_stands_twice_is_refused_also_within() {
 fn numbers_that_do_not_fit_are_refused() {
     let reason = |kind: &str, value: &str| refused(&format!("a: {kind}"), &format!("{{\"a\":{value}}}"));
     assert_eq!(reason("int64", "9223372036854775808"), "column `a`: `9223372036854775808` is beyond 64 bits");
-    assert_eq!(reason("int64", "1.0"), "column `a`: `1.0` is no whole number");
+    assert_eq!(reason("int64", "1.5"), "column `a`: `1.5` is no whole number of 64 bits");
     assert_eq!(reason("int64", "\"1\""), "column `a`: a whole number is wanted, not \"1\"");
     assert_eq!(reason("float64", "1e999"), "column `a`: `1e999` is beyond 64-bit floats");
     assert_eq!(reason("decimal(4,2)", "123.4"), "column `a`: `123.4` is beyond decimal(4,2)");

@@ -3,15 +3,14 @@
 //! Read one after the other, a field begins where the one before was found to end, and every field takes another branch.
 //! With the fields of some hundred records indexed first, each column is a loop over values of one type and known length.
 //! A block ends before the first quote, and before a record with too few or too many fields or with a field that does not
-//! read: those are for [`CsvDecoder::record`](super::CsvDecoder).
+//! read: those are for `CsvRows::record`.
 
+use super::super::Unread;
 use super::super::column::{Column, Values};
 use super::super::number;
-use super::super::rejected::Reason;
 use super::super::swar::{Separators, byte, csv_separators, digits_around_point, digits_of_length, load8, load16};
 use super::super::{float, time};
-use super::field::Field;
-use super::{CsvOptions, SKIPPED, whole_field};
+use super::{Fields, SKIPPED, whole_field};
 
 /// Where fields begin in a stretch of text.
 #[derive(Debug, Default)]
@@ -62,6 +61,11 @@ impl Index {
         found.quotes == 0
     }
 
+    /// The first bytes of the lines, where each has `fields` fields.
+    pub(super) fn line_starts(&self, fields: usize) -> impl Iterator<Item = u32> {
+        self.starts.iter().copied().step_by(fields.max(1))
+    }
+
     /// How many of the first lines have `fields` fields each.
     fn even_rows(&self, fields: usize) -> usize {
         let mut expected = 0;
@@ -79,9 +83,8 @@ impl Index {
 pub(super) struct Block<'a> {
     pub(super) text: &'a [u8],
     pub(super) slots: &'a [u32],
-    pub(super) options: &'a CsvOptions,
+    pub(super) fields: &'a Fields,
     pub(super) null_lengths: u64,
-    pub(super) plain_bools: bool,
 }
 
 impl Block<'_> {
@@ -90,7 +93,7 @@ impl Block<'_> {
     /// The columns may hold values of more records: the caller cuts them.
     pub(super) fn decode(&self, index: &mut Index, columns: &mut [Column], rows: usize) -> (usize, usize) {
         let fields = self.slots.len();
-        index.fill(self.text, self.options.delimiter, rows);
+        index.fill(self.text, self.fields.delimiter, rows);
         let mut rows = index.even_rows(fields).min(rows);
         if fields == 1 {
             // A blank line is no record.
@@ -148,8 +151,8 @@ impl Block<'_> {
             Values::Integer(_) => each!(|Integer, start, end| integer(text, start, end)),
             Values::Float(_) => each!(|Float, start, end| float(text, start, end)),
             Values::Bool(_) => each!(|Bool, start, end| match &text[start..end] {
-                b"true" if self.plain_bools => Some(true),
-                b"false" if self.plain_bools => Some(false),
+                b"true" => Some(true),
+                b"false" => Some(false),
                 _ => None,
             }),
             Values::Text(_) => {
@@ -200,14 +203,14 @@ impl Block<'_> {
                 values.extend(value);
                 value.is_some()
             }
-            Values::Time { values, unit, last, .. } => {
+            Values::Time { values, unit, zone, last } => {
                 let value = if byte(text, start + 4) == b'-' {
                     let moment = time::moment(text, start, last).ok().filter(|moment| moment.next == end);
-                    moment.and_then(|moment| moment.since_epoch(*unit).ok())
+                    moment.and_then(|moment| moment.since_epoch(*unit, zone.is_some()).ok())
                 } else {
                     let unit = *unit;
                     let count = integer(text, start, end);
-                    count.and_then(|count| time::change_unit(count, self.options.epoch.unwrap_or(unit), unit).ok())
+                    count.and_then(|count| time::change_unit(count, self.fields.epoch, unit).ok())
                 };
                 values.extend(value);
                 value.is_some()
@@ -218,12 +221,12 @@ impl Block<'_> {
 
     /// Appends a null or a value that is written in an unusual way.
     #[inline(never)]
-    fn unusual(&self, column: &mut Column, start: usize, end: usize) -> Result<(), Reason> {
+    fn unusual(&self, column: &mut Column, start: usize, end: usize) -> Result<(), Unread> {
         if start == end && self.null_lengths & 1 == 1 && column.nullable {
             column.push_null();
             return Ok(());
         }
-        whole_field(column, &self.text[start..end], &Field::plain(start, end), self.options)
+        whole_field(column, &self.text[start..end], false, self.fields)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Fields, cut out by the rules of RFC 4180.
 
-use super::super::rejected::Reason;
 use super::super::swar::{byte, csv_field_stops, load16};
 
 /// A field and what ends it.
@@ -8,7 +7,6 @@ use super::super::swar::{byte, csv_field_stops, load16};
 pub(super) struct Field {
     content: Content,
     pub(super) quoted: bool,
-    pub(super) fault: Option<Reason>,
     /// Where the next field or record begins.
     pub(super) next: usize,
     pub(super) ends_record: bool,
@@ -23,18 +21,13 @@ enum Content {
 }
 
 impl Field {
-    /// Reads the field at `at`; `None`: its quotes are still open where the text ends.
+    /// Reads the field at `at`; `None`: its quotes are still open where the text ends, or text stands behind them.
     pub(super) fn read(text: &[u8], at: usize, delimiter: u8, unquoted: &mut Vec<u8>) -> Option<Self> {
         if byte(text, at) == b'"' {
             return Self::read_quoted(text, at, delimiter, unquoted);
         }
         let end = plain_end(text, at, delimiter);
         Some(Self::ended(text, Content::Lies { start: at, end }, end, delimiter))
-    }
-
-    /// A field without quotes that was found another way.
-    pub(super) fn plain(start: usize, end: usize) -> Self {
-        Self { content: Content::Lies { start, end }, quoted: false, fault: None, next: end, ends_record: false }
     }
 
     fn read_quoted(text: &[u8], at: usize, delimiter: u8, unquoted: &mut Vec<u8>) -> Option<Self> {
@@ -60,8 +53,7 @@ impl Field {
         let behind = plain_end(text, end + 1, delimiter);
         let mut field = Self::ended(text, content, behind, delimiter);
         field.quoted = true;
-        field.fault = (behind != end + 1).then_some(Reason::AfterQuote);
-        Some(field)
+        (behind == end + 1).then_some(field)
     }
 
     fn ended(text: &[u8], content: Content, end: usize, delimiter: u8) -> Self {
@@ -71,7 +63,7 @@ impl Field {
             Some(_) => ((end + 2).min(text.len()), true),
             None => (end, true),
         };
-        Self { content, quoted: false, fault: None, next, ends_record }
+        Self { content, quoted: false, next, ends_record }
     }
 
     /// The field's bytes, without quotes.

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::super::Unread;
 use super::super::column::Text;
-use super::super::rejected::Reason;
 use super::super::swar::{byte, load16};
 use super::scan::{skip_space, skip_string, string};
 
@@ -24,15 +24,6 @@ pub(super) const END: u32 = u32::MAX;
 pub(super) enum Target {
     Column(u32),
     Skip,
-}
-
-impl Target {
-    pub(super) fn column(self) -> Option<usize> {
-        match self {
-            Self::Column(index) => Some(index as usize),
-            Self::Skip => None,
-        }
-    }
 }
 
 /// The bytes that once led from one value to the next, and the key that they name.
@@ -93,6 +84,8 @@ pub(super) struct Keys {
     entries: Vec<Entry>,
     names: HashMap<Box<[u8]>, u32, BuildHasherDefault<NameHasher>>,
     unknown: Vec<Box<[u8]>>,
+    /// How many of them records before this one had.
+    kept: usize,
     /// Keys of this record beyond those that are remembered.
     others: HashSet<Box<[u8]>>,
     /// Counts records, good and bad, from 1.
@@ -106,6 +99,7 @@ impl Keys {
             entries: vec![Entry::new(Target::Skip), Entry::new(Target::Skip)],
             names: HashMap::default(),
             unknown: Vec::new(),
+            kept: 0,
             others: HashSet::new(),
             record: 0,
             unescaped: Text::new(),
@@ -123,14 +117,35 @@ impl Keys {
         key
     }
 
-    pub(super) fn unknown(&self) -> impl Iterator<Item = &[u8]> {
-        self.unknown.iter().map(AsRef::as_ref)
+    pub(super) fn unknown(&self) -> &[Box<[u8]>] {
+        &self.unknown
+    }
+
+    /// Forgets the unknown keys that only the record in hand had.
+    #[cold]
+    pub(super) fn withdraw(&mut self) {
+        let new = self.unknown.len() - self.kept;
+        if new == 0 {
+            return;
+        }
+        for name in self.unknown.drain(self.kept..) {
+            self.names.remove(&name);
+        }
+        // Unknown keys stand behind the columns' in the order in which they came.
+        self.entries.truncate(self.entries.len() - new);
+        let end = self.entries.len() as u32;
+        for guess in self.entries.iter_mut().flat_map(|entry| &mut entry.guesses) {
+            if guess.key >= end && guess.key != END {
+                *guess = Guess::default();
+            }
+        }
     }
 
     /// Begins a record.
     #[inline(always)]
     pub(super) fn begin(&mut self) {
         self.record += 1;
+        self.kept = self.unknown.len();
         if !self.others.is_empty() {
             self.others.clear();
         }
@@ -164,9 +179,9 @@ impl Keys {
         None
     }
 
-    /// The same, read by the rules of JSON and remembered as a guess. Errors come with the place of the fault.
+    /// The same, read by the rules of JSON and remembered as a guess.
     #[inline(never)]
-    pub(super) fn read(&mut self, after: u32, text: &[u8], start: usize) -> Result<(u32, usize), (Reason, usize)> {
+    pub(super) fn read(&mut self, after: u32, text: &[u8], start: usize) -> Result<(u32, usize), Unread> {
         let mut at = skip_space(text, start);
         match (byte(text, at), after) {
             (b'{', START) => {
@@ -175,22 +190,22 @@ impl Keys {
                     return self.end(after, text, start, at);
                 }
             }
-            (_, START) => return Err((Reason::NotAnObject, at)),
+            (_, START) => return Err(Unread),
             (b',', _) => at = skip_space(text, at + 1),
             (b'}', _) => return self.end(after, text, start, at),
-            _ => return Err(unexpected(text, at)),
+            _ => return Err(Unread),
         }
         if byte(text, at) != b'"' {
-            return Err(unexpected(text, at));
+            return Err(Unread);
         }
         let name = at + 1;
-        let behind = skip_string(text, name).map_err(|reason| (reason, name))?;
+        let behind = skip_string(text, name)?;
         at = skip_space(text, behind);
         if byte(text, at) != b':' {
-            return Err(unexpected(text, at));
+            return Err(Unread);
         }
         at = skip_space(text, at + 1);
-        let key = self.look_up(&text[name..behind - 1]).map_err(|reason| (reason, name))?;
+        let key = self.look_up(&text[name..behind - 1])?;
         if key != OTHER {
             self.learn(after, Guess::new(&text[start..at], key));
         }
@@ -198,13 +213,13 @@ impl Keys {
     }
 
     /// The end of an object whose brace is at `at`, and of its line.
-    fn end(&mut self, after: u32, text: &[u8], start: usize, at: usize) -> Result<(u32, usize), (Reason, usize)> {
+    fn end(&mut self, after: u32, text: &[u8], start: usize, at: usize) -> Result<(u32, usize), Unread> {
         let at = skip_space(text, at + 1);
         if at >= text.len() {
             return Ok((END, at));
         }
         if text[at] != b'\n' {
-            return Err((Reason::Syntax, at));
+            return Err(Unread);
         }
         self.learn(after, Guess::new(&text[start..=at], END));
         Ok((END, at + 1))
@@ -215,7 +230,7 @@ impl Keys {
         *(if first.length == 0 { first } else { second }) = guess;
     }
 
-    fn look_up(&mut self, written: &[u8]) -> Result<u32, Reason> {
+    fn look_up(&mut self, written: &[u8]) -> Result<u32, Unread> {
         if memchr::memchr(b'\\', written).is_some() {
             let mut quoted = written.to_vec();
             quoted.push(b'"');
@@ -227,7 +242,7 @@ impl Keys {
         self.of_name(written)
     }
 
-    fn of_name(&mut self, name: &[u8]) -> Result<u32, Reason> {
+    fn of_name(&mut self, name: &[u8]) -> Result<u32, Unread> {
         if let Some(&key) = self.names.get(name) {
             return Ok(key);
         }
@@ -235,12 +250,8 @@ impl Keys {
             self.unknown.push(name.into());
             return Ok(self.add(name, Target::Skip));
         }
-        if self.others.insert(name.into()) { Ok(OTHER) } else { Err(Reason::DuplicateKey) }
+        if self.others.insert(name.into()) { Ok(OTHER) } else { Err(Unread) }
     }
-}
-
-fn unexpected(text: &[u8], at: usize) -> (Reason, usize) {
-    (if at >= text.len() || text[at] == b'\n' { Reason::Truncated } else { Reason::Syntax }, at)
 }
 
 /// Mixes words of eight bytes. Only few names are ever held, so that no text can make the table slow.

@@ -1,8 +1,8 @@
 //! Strings and values of JSON, read by its rules.
 
+use super::super::Unread;
 use super::super::column::Text;
 use super::super::number::json_number;
-use super::super::rejected::Reason;
 use super::super::swar::{byte, json_string_stops, load8, load16};
 
 /// Containers that may stand in one another.
@@ -19,7 +19,7 @@ pub(super) fn skip_space(text: &[u8], mut at: usize) -> usize {
 
 /// Appends the string whose first character is at `at` to `sink`; says where it ends, its quote included.
 #[inline(always)]
-pub(super) fn string(text: &[u8], mut at: usize, sink: &mut Text) -> Result<usize, Reason> {
+pub(super) fn string(text: &[u8], mut at: usize, sink: &mut Text) -> Result<usize, Unread> {
     loop {
         let block = load16(text, at);
         let stops = json_string_stops(block);
@@ -38,7 +38,7 @@ pub(super) fn string(text: &[u8], mut at: usize, sink: &mut Text) -> Result<usiz
 
 /// The end of the string whose first character is at `at`, its quote included.
 #[inline]
-pub(super) fn skip_string(text: &[u8], mut at: usize) -> Result<usize, Reason> {
+pub(super) fn skip_string(text: &[u8], mut at: usize) -> Result<usize, Unread> {
     loop {
         let stops = json_string_stops(load16(text, at));
         at += stops.first();
@@ -54,10 +54,9 @@ pub(super) fn skip_string(text: &[u8], mut at: usize) -> Result<usize, Reason> {
 
 /// Reads what stopped a string and is not its end: an escape, or a fault.
 #[inline(never)]
-fn escape(text: &[u8], at: usize, mut put: impl FnMut(&[u8])) -> Result<usize, Reason> {
+fn escape(text: &[u8], at: usize, mut put: impl FnMut(&[u8])) -> Result<usize, Unread> {
     if byte(text, at) != b'\\' {
-        let ended = at >= text.len() || text[at] == b'\n';
-        return Err(if ended { Reason::Truncated } else { Reason::ControlCharacter });
+        return Err(Unread);
     }
     let plain = match byte(text, at + 1) {
         b'"' => b"\"",
@@ -73,14 +72,13 @@ fn escape(text: &[u8], at: usize, mut put: impl FnMut(&[u8])) -> Result<usize, R
             put(character.encode_utf8(&mut [0; 4]).as_bytes());
             return Ok(next);
         }
-        b'\n' => return Err(Reason::Truncated),
-        _ => return Err(Reason::Escape),
+        _ => return Err(Unread),
     };
     put(plain);
     Ok(at + 2)
 }
 
-fn unicode(text: &[u8], at: usize) -> Result<(char, usize), Reason> {
+fn unicode(text: &[u8], at: usize) -> Result<(char, usize), Unread> {
     let first = four_hex_digits(text, at)?;
     if let Some(character) = char::from_u32(first) {
         return Ok((character, at + 4));
@@ -90,22 +88,22 @@ fn unicode(text: &[u8], at: usize) -> Result<(char, usize), Reason> {
         let second = four_hex_digits(text, at + 6)?;
         if (0xDC00..0xE000).contains(&second) {
             let character = char::from_u32(0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00));
-            return character.map(|character| (character, at + 10)).ok_or(Reason::Escape);
+            return character.map(|character| (character, at + 10)).ok_or(Unread);
         }
     }
-    Err(Reason::Escape)
+    Err(Unread)
 }
 
-fn four_hex_digits(text: &[u8], at: usize) -> Result<u32, Reason> {
+fn four_hex_digits(text: &[u8], at: usize) -> Result<u32, Unread> {
     let mut value = 0;
     for place in at..at + 4 {
-        value = value << 4 | char::from(byte(text, place)).to_digit(16).ok_or(Reason::Escape)?;
+        value = value << 4 | char::from(byte(text, place)).to_digit(16).ok_or(Unread)?;
     }
     Ok(value)
 }
 
 /// The end of the value that begins at `at`, checked by all rules but that keys inside it differ.
-pub(super) fn skip_value(text: &[u8], mut at: usize) -> Result<usize, Reason> {
+pub(super) fn skip_value(text: &[u8], mut at: usize) -> Result<usize, Unread> {
     // A bit for every open container, the innermost lowest: one for objects.
     let mut open = 0_u128;
     let mut depth = 0;
@@ -117,7 +115,7 @@ pub(super) fn skip_value(text: &[u8], mut at: usize) -> Result<usize, Reason> {
             b'{' | b'[' => {
                 let object = byte(text, at) == b'{';
                 if depth == MAX_DEPTH {
-                    return Err(Reason::TooDeep);
+                    return Err(Unread);
                 }
                 open = open << 1 | u128::from(object);
                 depth += 1;
@@ -135,8 +133,8 @@ pub(super) fn skip_value(text: &[u8], mut at: usize) -> Result<usize, Reason> {
             b't' if load8(text, at) & 0xFFFF_FFFF == super::TRUE => at + 4,
             b'n' if load8(text, at) & 0xFFFF_FFFF == super::NULL => at + 4,
             b'f' if load8(text, at) & 0xFF_FFFF_FFFF == super::FALSE => at + 5,
-            b'-' | b'0'..=b'9' | b'N' | b'I' => json_number(text, at)?,
-            _ => return Err(fault(text, at)),
+            b'-' | b'0'..=b'9' => json_number(text, at)?,
+            _ => return Err(Unread),
         };
         // A value has ended: close what ends with it.
         loop {
@@ -160,25 +158,21 @@ pub(super) fn skip_value(text: &[u8], mut at: usize) -> Result<usize, Reason> {
                     depth -= 1;
                     at += 1;
                 }
-                _ => return Err(fault(text, at)),
+                _ => return Err(Unread),
             }
         }
     }
 }
 
 /// Passes over a key and its colon, to where its value begins.
-fn skip_key(text: &[u8], at: usize) -> Result<usize, Reason> {
+fn skip_key(text: &[u8], at: usize) -> Result<usize, Unread> {
     if byte(text, at) != b'"' {
-        return Err(fault(text, at));
+        return Err(Unread);
     }
     let at = skip_string(text, at + 1)?;
     let at = skip_space(text, at);
     if byte(text, at) != b':' {
-        return Err(fault(text, at));
+        return Err(Unread);
     }
     Ok(skip_space(text, at + 1))
-}
-
-fn fault(text: &[u8], at: usize) -> Reason {
-    if at >= text.len() || text[at] == b'\n' { Reason::Truncated } else { Reason::Syntax }
 }

@@ -3,7 +3,8 @@
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use baler_format::fast::{CsvOptions, Header};
+use baler_format::Csv;
+use baler_format::decode::DecodeOptions;
 use proptest::prelude::*;
 
 use super::support::{
@@ -16,7 +17,7 @@ fn field(random: &mut Random, data_type: &DataType) -> String {
         DataType::Boolean => (*random.of(&["true", "false"])).to_owned(),
         DataType::Utf8 => random_text(random),
         DataType::Date32 => random_date(random),
-        DataType::Timestamp(..) => random_time(random),
+        DataType::Timestamp(..) => random_time(random, data_type),
         _ => random_number(random, data_type),
     }
 }
@@ -57,9 +58,11 @@ proptest! {
         let delimiter = *random.of(b",;\t|");
         let count = random.below(30);
         let text = written(&mut random, &schema, count, delimiter);
-        let options = CsvOptions { delimiter, nulls: Vec::new(), batch_rows: 1 + random.below(20), ..CsvOptions::default() };
+        let csv = Csv { delimiter, ..Csv::default() };
+        let options =
+            DecodeOptions { null_literals: Vec::new(), batch_rows: 1 + random.below(20), ..DecodeOptions::default() };
         let cuts = random_cuts(&mut random, text.len());
-        let decoded = decode_csv(&schema, &options, &text, &cuts);
+        let decoded = decode_csv(&schema, &csv, &options, &text, &cuts);
         prop_assert_eq!(&decoded.rejected, &vec![]);
 
         let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_slice());
@@ -82,9 +85,9 @@ proptest! {
         prop_assume!(schema.fields().len() > 1);
         let count = random.below(40);
         let text = written(&mut random, &schema, count, b',');
-        let options = CsvOptions { batch_rows: 1 + random.below(20), ..CsvOptions::default() };
+        let options = DecodeOptions { batch_rows: 1 + random.below(20), ..DecodeOptions::default() };
         let cuts = random_cuts(&mut random, text.len());
-        let decoded = decode_csv(&schema, &options, &text, &cuts);
+        let decoded = decode_csv(&schema, &Csv::default(), &options, &text, &cuts);
         prop_assert_eq!(&decoded.rejected, &vec![], "{}", String::from_utf8_lossy(&text));
 
         let reader = arrow_csv::ReaderBuilder::new(schema.clone())
@@ -119,11 +122,11 @@ fn cuts_at_every_byte_change_nothing() {
     for _ in 0..4 {
         let schema = random_schema(&mut random);
         let text = written(&mut random, &schema, 8, b',');
-        let options = CsvOptions { batch_rows: 3, ..CsvOptions::default() };
-        let whole = decode_csv(&schema, &options, &text, &[]);
-        assert_eq!(whole.rejected, []);
+        let options = DecodeOptions { batch_rows: 3, ..DecodeOptions::default() };
+        let whole = decode_csv(&schema, &Csv::default(), &options, &text, &[]);
+        assert_eq!(whole.rejected, vec![]);
         for cut in 0..=text.len() {
-            assert_eq!(decode_csv(&schema, &options, &text, &[cut]), whole, "cut at {cut}");
+            assert_eq!(decode_csv(&schema, &Csv::default(), &options, &text, &[cut]), whole, "cut at {cut}");
             cut_texts += 1;
         }
     }
@@ -136,8 +139,8 @@ fn more_than_a_window_of_text_is_read_as_the_csv_crate_reads_it() {
     let schema = texts_only(3);
     for _ in 0..4 {
         let text = written(&mut random, &schema, 3000, b',');
-        let options = CsvOptions { nulls: Vec::new(), header: Header::Ignored, ..CsvOptions::default() };
-        let decoded = decode_csv(&schema, &options, &text, &[text.len() / 2]);
+        let options = DecodeOptions { null_literals: Vec::new(), ..DecodeOptions::default() };
+        let decoded = decode_csv(&schema, &Csv::default(), &options, &text, &[text.len() / 2]);
         let mut reader = csv::Reader::from_reader(text.as_slice());
         for (row, record) in reader.records().enumerate() {
             for (column, expected) in record.unwrap().iter().enumerate() {

@@ -1,10 +1,12 @@
 //! What the tests share: small random numbers, random schemas, and ways to feed a decoder.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use baler_format::fast::{CsvDecoder, CsvOptions, JsonDecoder, JsonOptions, Rejected};
+use baler_format::decode::{DecodeOptions, Decoder, Position, Reason, Source};
+use baler_format::{Csv, Format};
 
 /// Numbers that follow from a seed.
 pub(crate) struct Random(u64);
@@ -92,17 +94,21 @@ pub(crate) fn random_date(random: &mut Random) -> String {
     format!("{year:04}-{:02}-{:02}", 1 + random.below(12), 1 + random.below(28))
 }
 
-pub(crate) fn random_time(random: &mut Random) -> String {
+/// A time that a column of this type holds.
+pub(crate) fn random_time(random: &mut Random, data_type: &DataType) -> String {
+    let DataType::Timestamp(unit, zone) = data_type else { panic!("a column of times") };
     let mut text = random_date(random);
     text.push(*random.of(&['T', ' ']));
     text.push_str(&format!("{:02}:{:02}:{:02}", random.below(24), random.below(60), random.below(60)));
     match random.below(4) {
-        0 => text.push_str(&format!(".{:03}", random.below(1000))),
-        1 => text.push_str(&format!(".{:06}", random.below(1_000_000))),
-        2 => text.push_str(&format!(".{:09}", random.below(1_000_000_000))),
+        0 if *unit >= TimeUnit::Millisecond => text.push_str(&format!(".{:03}", random.below(1000))),
+        1 if *unit >= TimeUnit::Microsecond => text.push_str(&format!(".{:06}", random.below(1_000_000))),
+        2 if *unit >= TimeUnit::Nanosecond => text.push_str(&format!(".{:09}", random.below(1_000_000_000))),
         _ => {}
     }
-    text.push_str(random.of::<&str>(&["", "Z", "+00:00", "+05:30", "-11:00"]));
+    if zone.is_some() {
+        text.push_str(random.of::<&str>(&["", "Z", "+00:00", "+05:30", "-11:00"]));
+    }
     text
 }
 
@@ -136,11 +142,37 @@ pub(crate) fn random_text(random: &mut Random) -> String {
     (0..random.below(4)).map(|_| *random.of(&pieces)).collect()
 }
 
+/// A record that was not taken.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Refused {
+    pub(crate) line: u64,
+    pub(crate) offset: u64,
+    pub(crate) raw: Vec<u8>,
+    pub(crate) reason: Reason,
+}
+
+impl Refused {
+    /// The column that a value did not fit, or what else is wrong.
+    pub(crate) fn fault(&self) -> &str {
+        match &self.reason {
+            Reason::NotUtf8 { .. } => "UTF-8",
+            Reason::NotJson(_) => "JSON",
+            Reason::NotAnObject => "object",
+            Reason::DuplicateKey(_) => "key",
+            Reason::TooLong(_) => "length",
+            Reason::FieldCount { .. } => "fields",
+            Reason::Quotes(_) => "quotes",
+            Reason::Value { column, .. } => column,
+            Reason::CutOff => "end",
+        }
+    }
+}
+
 /// What a decoder made of a text.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Decoded {
     pub(crate) batches: Vec<RecordBatch>,
-    pub(crate) rejected: Vec<Rejected>,
+    pub(crate) rejected: Vec<Refused>,
     pub(crate) unknown: Vec<String>,
 }
 
@@ -161,58 +193,55 @@ pub(crate) fn random_cuts(random: &mut Random, length: usize) -> Vec<usize> {
     cuts
 }
 
-/// Feeds `text` as it arrives, cut at `cuts`: what a call leaves is put before what arrives next.
-fn feed(text: &[u8], cuts: &[usize], mut decode: impl FnMut(&[u8], bool) -> (usize, bool)) {
-    let mut start = 0;
-    for &cut in cuts {
-        while start < cut {
-            let (consumed, full) = decode(&text[start..cut], false);
-            start += consumed;
-            if consumed == 0 && !full {
-                break;
-            }
-        }
-    }
-    loop {
-        let (consumed, full) = decode(&text[start..], true);
-        start += consumed;
-        if start == text.len() && !full {
-            return;
-        }
-        assert!(consumed > 0 || full, "the last call leaves {} bytes", text.len() - start);
+/// Gives a text as it arrives, cut at some places.
+struct Arriving {
+    text: Vec<u8>,
+    cuts: Vec<usize>,
+    at: usize,
+}
+
+impl Read for Arriving {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let end = self.cuts.iter().copied().find(|cut| *cut > self.at).unwrap_or(self.text.len());
+        let n = (end - self.at).min(into.len());
+        into[..n].copy_from_slice(&self.text[self.at..self.at + n]);
+        self.at += n;
+        Ok(n)
     }
 }
 
-pub(crate) fn decode_json(schema: &SchemaRef, options: &JsonOptions, text: &[u8], cuts: &[usize]) -> Decoded {
-    let mut decoder = JsonDecoder::try_new(schema.clone(), options.clone()).unwrap();
+fn decode(format: &Format, schema: &SchemaRef, options: &DecodeOptions, text: &[u8], cuts: &[usize]) -> Decoded {
+    let schema = baler_format::schema::Schema::of_arrow(schema).unwrap();
+    let source = Source::stream(Arriving { text: text.to_vec(), cuts: cuts.to_vec(), at: 0 });
+    let mut decoder = Decoder::new(format, &schema, options, source).unwrap();
     let (mut batches, mut rejected) = (Vec::new(), Vec::new());
-    feed(text, cuts, |chunk, last| {
-        let consumed = decoder.decode(chunk, last);
-        rejected.extend(decoder.take_rejected());
-        let full = decoder.is_full();
-        if full {
-            batches.extend(decoder.flush().unwrap());
+    while let Some(decoded) = decoder.next_batch().unwrap() {
+        if decoded.batch.num_rows() > 0 {
+            batches.push(decoded.batch);
         }
-        (consumed, full)
-    });
-    batches.extend(decoder.flush().unwrap());
-    let unknown = decoder.unknown_keys().map(str::to_owned).collect();
-    Decoded { batches, rejected, unknown }
+        rejected.extend(decoded.rejected.into_iter().map(|rejected| {
+            let Position::Line { line, offset } = rejected.position else { panic!("text has lines") };
+            Refused { line, offset, raw: rejected.raw, reason: rejected.reason }
+        }));
+    }
+    Decoded { batches, rejected, unknown: decoder.unknown().map(str::to_owned).collect() }
 }
 
-pub(crate) fn decode_csv(schema: &SchemaRef, options: &CsvOptions, text: &[u8], cuts: &[usize]) -> Decoded {
-    let mut decoder = CsvDecoder::try_new(schema.clone(), options.clone()).unwrap();
-    let (mut batches, mut rejected) = (Vec::new(), Vec::new());
-    feed(text, cuts, |chunk, last| {
-        let consumed = decoder.decode(chunk, last).unwrap();
-        rejected.extend(decoder.take_rejected());
-        let full = decoder.is_full();
-        if full {
-            batches.extend(decoder.flush().unwrap());
-        }
-        (consumed, full)
-    });
-    batches.extend(decoder.flush().unwrap());
-    let unknown = decoder.unknown_columns().to_vec();
-    Decoded { batches, rejected, unknown }
+pub(crate) fn decode_json(schema: &SchemaRef, options: &DecodeOptions, text: &[u8], cuts: &[usize]) -> Decoded {
+    decode(&Format::JsonLines, schema, options, text, cuts)
+}
+
+pub(crate) fn decode_csv(
+    schema: &SchemaRef,
+    csv: &Csv,
+    options: &DecodeOptions,
+    text: &[u8],
+    cuts: &[usize],
+) -> Decoded {
+    decode(&Format::Csv(csv.clone()), schema, options, text, cuts)
+}
+
+/// CSV whose first line is a record.
+pub(crate) fn headless() -> Csv {
+    Csv { header: false, ..Csv::default() }
 }
