@@ -29,13 +29,16 @@ pub struct EncodeOptions {
     pub group_rows: usize,
     /// A row group of Parquet closes at about so many encoded bytes, which are held in memory until then; default 128 MiB.
     pub group_bytes: usize,
+    /// Threads that encode the columns of Parquet beside the one that calls; default 0. One is as good as none. The bytes
+    /// are the same with any number of them.
+    pub threads: usize,
     /// What is written for null in CSV; default nothing, where empty text is written as `""`.
     pub null_literal: String,
 }
 
 impl Default for EncodeOptions {
     fn default() -> Self {
-        Self { group_rows: 1 << 20, group_bytes: 128 << 20, null_literal: String::new() }
+        Self { group_rows: 1 << 20, group_bytes: 128 << 20, threads: 0, null_literal: String::new() }
     }
 }
 
