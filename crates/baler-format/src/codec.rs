@@ -23,6 +23,7 @@ use std::io;
 
 pub use read::{Reader, reader};
 pub use whole::decode_whole;
+pub(crate) use whole::one_member;
 pub use write::{Writer, writer};
 
 /// How an object is compressed.

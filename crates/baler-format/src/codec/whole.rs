@@ -30,7 +30,7 @@ pub fn decode_whole(codec: Codec, bytes: &[u8], limit: usize) -> io::Result<Vec<
 ///
 /// The library does not say where the member ended. It ended with the last byte where no second member can begin (its
 /// first bytes stand nowhere) and the last eight bytes are the checksum and size of what was decoded.
-fn one_member(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
+pub(crate) fn one_member(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
     if bytes.len() < 18 || memmem::find(&bytes[1..], &gzip::MAGIC).is_some() {
         return None;
     }

@@ -1,11 +1,13 @@
 //! Where a decoder's bytes come from.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+use crate::codec::{Codec, one_member, reader};
 
 /// The bytes of an object, decompressed.
 pub enum Source {
@@ -63,6 +65,25 @@ impl Source {
     /// Makes a source of bytes in memory.
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
         Self::Ranges(Arc::new(bytes.into()))
+    }
+
+    /// Makes a source of a compressed object that is in memory.
+    ///
+    /// A gzip member of not more than `at_once` bytes is decoded here and now, through libdeflate; everything else while it is
+    /// read, and so is what is damaged: what stands before the damage is not lost.
+    /// Memory: up to `at_once` bytes besides the object's.
+    pub fn compressed(codec: Codec, bytes: impl Into<Bytes>, at_once: usize) -> Self {
+        let bytes = bytes.into();
+        match codec {
+            Codec::None => Self::bytes(bytes),
+            Codec::Gzip => match one_member(&bytes, at_once) {
+                Some(decoded) => Self::bytes(decoded),
+                None => Self::stream(reader(codec, Cursor::new(bytes))),
+            },
+            Codec::Zstd | Codec::Brotli | Codec::Bzip2 | Codec::Lz4 | Codec::Snappy => {
+                Self::stream(reader(codec, Cursor::new(bytes)))
+            }
+        }
     }
 
     /// Makes a source of a file. Errors: its size cannot be read.
