@@ -145,7 +145,11 @@ impl Job {
             decoding: DecodeOptions::default(),
             refuses_unknown: planned.origin != DECLARED,
             targets,
-            encoding: EncodeOptions { group_bytes, ..EncodeOptions::default() },
+            encoding: EncodeOptions {
+                group_bytes,
+                threads: if threads > 1 { threads } else { 0 },
+                ..EncodeOptions::default()
+            },
             threads: threads.min(inputs.len().max(1)),
             routing,
             dedupe_bytes: (memory / 2).max(32 << 20),
@@ -576,7 +580,11 @@ impl<'a> Writing<'a> {
             let fail = |error: &EncodeError| failed_to_encode(key, error);
             let writer = PartWriter::begin(self.steps, id, key.clone(), content_type(format));
             let writer = writer.map_err(|error| upload_failed(&error))?;
-            let encoder = Encoder::new(format, &schema, *compression, &self.job.encoding, writer);
+            // Threads are for many rows.
+            let threads =
+                if output.is_some_and(|output| output.rows > 100_000) { self.job.encoding.threads } else { 0 };
+            let encoding = EncodeOptions { threads, ..self.job.encoding.clone() };
+            let encoder = Encoder::new(format, &schema, *compression, &encoding, writer);
             let mut encoder = encoder.map_err(|error| fail(&error))?;
             let mut rows = BatchCoalescer::new(schema.to_arrow(), ROWS);
             if let (Some(split), Some(output)) = (&mut split, output) {
