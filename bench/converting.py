@@ -65,7 +65,7 @@ def year(bench: rows.Bench, row: rows.Row) -> list[dict]:
 
 
 def by_column(bench: rows.Bench, row: rows.Row) -> list[dict]:
-    to = 'to = "./out/node_name={node_name}/part.parquet"\n'
+    to = 'to = "./out/node_name={node_name}/part.parquet"\npartition = "node_name"\n'
     work = priced(bench, "columns", 31, NODES, "out", to, {"by": "node_name", "in_order": False})
     return finished(work, work.lines([DUCKDB], row, most=400e6))
 
