@@ -12,6 +12,8 @@ import measure
 import rows
 
 HERE = pathlib.Path(__file__).resolve().parent
+# Megabytes of text that the stages are measured on apart from each other.
+SHARE = 100
 
 
 @dataclasses.dataclass
@@ -129,4 +131,19 @@ class Work:
         return made
 
     def floor(self) -> str:
-        return ""
+        """What the stages of the work cost each for itself, on a share of its sources; nothing where the tool is missing."""
+        program = self.bench.baler.parent / "examples" / "stages"
+        if not program.exists():
+            return ""
+        schema = ", ".join(f"{name}: {kind}" for name, kind in self.job["columns"].items())
+        codec = self.job["compression"] + (f"={self.job['level']}" if "level" in self.job else "")
+        files = self.job["inputs"][: max(1, int(len(self.job["inputs"]) * SHARE * 1e6 / self.text))]
+        said = measure.run([program, "--format", self.job["format"], "--schema", schema, "--to", f"parquet:{codec}", *files])
+        told = json.loads(said.stdout)
+        stages = {"gunzip": "decompress_at_once", "parse": "decode", "encode": "encode"}
+        if not str(files[0]).endswith(".gz"):
+            del stages["gunzip"]
+        seconds = {name: told["stages"][stage]["processor_seconds"] for name, stage in stages.items()}
+        each = ", ".join(f"{name} {told['bytes_text'] / 1e6 / took:,.0f}" for name, took in seconds.items())
+        least = sum(seconds.values()) * self.text / told["bytes_text"] / os.cpu_count()
+        return f"MB/s of text on one processor: {each}; all of them on {os.cpu_count()} processors need {least:.2f} s"
