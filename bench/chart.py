@@ -24,12 +24,13 @@ def draw(lines: list[dict], goals: dict[str, float], path: pathlib.Path) -> None
             axes.plot([goal, goal], [at - 0.4, at + 0.4], color="#c0392b", linewidth=2)
     axes.set_yticks(range(len(lines)), [f"{line['row']}\n{line['against'].replace('`', '')}" for line in lines], fontsize=8)
     axes.set_xscale("log")
-    ticks = [0.5, 1, 2, 3, 5, 10, 20, 50]
+    ticks = [0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50]
     most = max(float(line["high"]) for line in lines)
-    ticks = [tick for tick in ticks if tick < most * 1.5]
+    least = min(0.4, min(float(line["low"]) for line in lines) * 0.8)
+    ticks = [tick for tick in ticks if least <= tick < most * 1.5]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlim(0.4, most * 1.6)
+    axes.set_xlim(least, most * 1.6)
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xlabel("times as fast as the peer: median of the pairs, range, and goal (red)")
     axes.spines[["top", "right"]].set_visible(False)
