@@ -55,7 +55,7 @@ fn text(report: &VerifyReport) -> String {
         let proof = match (&output.problem, output.evidence) {
             (Some(_), _) | (None, None) => "NOT PROVEN",
             (None, Some(Evidence::Sources)) => "equals its sources, joined anew",
-            (None, Some(Evidence::Checksum)) => "has the checksum computed from its sources",
+            (None, Some(Evidence::Checksum)) => "has the checksum computed when it was made",
             (None, Some(Evidence::Version)) => "is the version that was committed",
         };
         table.row([
