@@ -77,8 +77,8 @@ def main() -> None:
                 keys[path] = [(column, "ascending") for column in said["superkey"]]
             if layout.startswith("dataclient"):
                 copy = root / "dataclient" / size / name / "METADATA.json"
-                if copy.read_bytes() != metadata.read_bytes():
-                    raise SystemExit(f"check: `{copy}` is not the METADATA.json of its sources")
+                if not copy.exists() or copy.read_bytes() != metadata.read_bytes():
+                    raise SystemExit(f"check: `{copy}` is missing, or is not the METADATA.json of its sources")
                 copies += 1
     made = {path for place in ["athena", "dataclient"] for path in (root / place).rglob("*") if path.is_file()}
     made -= {path for path in made if path.name == "METADATA.json"}
