@@ -8,11 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use baler_engine::gc::{Effect, gc};
-use baler_engine::report::Status;
+use baler_engine::plan::{Again, Ask};
+use baler_engine::report::{RunReport, Status};
+use baler_engine::run::{Withdraw, abort};
+use baler_engine::{EngineError, engine};
 use baler_testkit::fault::{Hook, Verdict};
 use jiff::SignedDuration;
 
-use crate::world::World;
+use crate::world::{Process, World};
 
 /// Months and days of one read; a record that is set aside in every object.
 const FLOW: &str = r#"
@@ -200,7 +203,24 @@ async fn a_late_attempt_changes_nothing_that_was_built_since() {
     assert!(stop > 50, "the run has {stop} operations: too few to have slept everywhere");
 }
 
-/// Processes run at once while objects come, and are overwritten.
+/// Converts January again.
+async fn backfill(process: &Process) -> Result<Vec<RunReport>, EngineError> {
+    let (from, to) = ("2026-01-01T00:00:00Z".parse().unwrap(), "2026-02-01T00:00:00Z".parse().unwrap());
+    engine::run_asked(&process.flow(), Ask { again: Again::Between(from, to), ..Ask::default() }).await
+}
+
+/// An operator aborts whatever is open; where that cannot be, nothing happens.
+async fn abort_all(process: &Process) {
+    tokio::time::sleep(Duration::from_millis(13)).await;
+    let flow = process.flow();
+    let mut state = process.state().await;
+    let open: Vec<_> = state.open_runs().map(|run| run.run.clone()).collect();
+    for run in open {
+        let _aborted_or_too_late = abort(&flow, &mut state, &run, Withdraw::No).await;
+    }
+}
+
+/// Processes run at once while objects come, and are overwritten; one converts a month again, one aborts.
 #[tokio::test(start_paused = true)]
 async fn processes_that_race_build_every_partition_from_all_its_sources() {
     for round in 0..20u64 {
@@ -220,10 +240,13 @@ async fn processes_that_race_build_every_partition_from_all_its_sources() {
                     Verdict::Proceed
                 })
             });
-            let (a, b) = (world.process(FLOW, Some(late)), world.process(FLOW, None));
-            let (one, two) = tokio::join!(a.run(), b.run());
-            for report in one.unwrap().into_iter().chain(two.unwrap()) {
-                let fine = matches!(report.status, Status::Committed | Status::Nothing | Status::Contended);
+            let (a, b) = (world.process(FLOW, Some(Arc::clone(&late))), world.process(FLOW, None));
+            let (c, d) = (world.process(FLOW, Some(late)), world.process(FLOW, None));
+            let (one, two, three, ()) = tokio::join!(a.run(), b.run(), backfill(&c), abort_all(&d));
+            for report in one.unwrap().into_iter().chain(two.unwrap()).chain(three.unwrap()) {
+                let fine = [Status::Committed, Status::Nothing, Status::Contended, Status::Aborted]
+                    .contains(&report.status)
+                    || report.failures.iter().all(|failure| failure.error.contains("is being written by an open run"));
                 assert!(fine, "round {round}, step {step}: {report:#?}");
             }
         }

@@ -90,6 +90,23 @@ const MANIFEST: Scenario = Scenario {
     calls: 120,
 };
 
+/// Records are decoded and encoded: the bytes are the same, since the columns are.
+const CONVERT: Scenario = Scenario {
+    name: "convert",
+    flow: "schema = { columns = { day = \"text\", n = \"int64\", fill = \"text\" } }\nto = \"lake:daily/{day}.jsonl\"\n",
+    before: &[],
+    sources: Sources::Stay,
+    calls: 120,
+};
+
+const CONVERT_ANEW: Scenario = Scenario {
+    name: "convert, overwrite",
+    flow: "schema = { columns = { day = \"text\", n = \"int64\", fill = \"text\" } }\nto = \"lake:daily/{day}.jsonl\"\noverwrite = true\n",
+    before: &[("lake/daily/a.jsonl", OLD), ("lake/daily/b.jsonl", OLD)],
+    sources: Sources::Stay,
+    calls: 120,
+};
+
 /// What lies at the keys of the outputs before they are replaced.
 const OLD: &str = "old\n";
 
@@ -121,6 +138,7 @@ fn new_stash(stashes: &tempfile::TempDir) -> PathBuf {
 fn config(scenario: &Scenario) -> String {
     let flow = match scenario.flow.contains("manifests") {
         true => FLOW.replace("lake:raw/", "lake:{manifest.source}/"),
+        false if scenario.flow.contains("schema = ") => FLOW.replace("combine", "convert"),
         false => FLOW.to_owned(),
     };
     format!("{HEAD}{flow}{}", scenario.flow)
@@ -383,13 +401,24 @@ async fn power_lost_at_any_write_loses_and_doubles_nothing_overwrite() {
 }
 
 #[tokio::test]
+async fn power_lost_at_any_write_loses_and_doubles_nothing_convert() {
+    every_write(CONVERT).await;
+    every_write(CONVERT_ANEW).await;
+}
+
+#[tokio::test]
+async fn power_lost_under_whoever_goes_on_behind_a_killed_process_convert() {
+    killed_then_lost(CONVERT_ANEW).await;
+}
+
+#[tokio::test]
 async fn power_lost_at_any_write_loses_and_doubles_nothing_manifest() {
     every_write(MANIFEST).await;
 }
 
 #[tokio::test]
 async fn power_lost_twice_loses_and_doubles_nothing() {
-    for scenario in [KEEP, DELETE, ARCHIVE, OVERWRITE, MANIFEST] {
+    for scenario in [KEEP, DELETE, ARCHIVE, OVERWRITE, MANIFEST, CONVERT_ANEW] {
         twice(scenario).await;
     }
 }

@@ -26,13 +26,16 @@ pub(super) struct Init {
 enum Job {
     /// Many small objects into few large ones
     Combine,
+    /// Records into typed, partitioned objects
+    Convert,
 }
 
 impl Init {
     pub(super) fn execute(&self, global: &Global) -> anyhow::Result<Exit> {
         let shown = global.file.display();
-        let text = match self.job {
-            Job::Combine => COMBINE,
+        let (text, try_it) = match self.job {
+            Job::Combine => (COMBINE, TRY_COMBINE),
+            Job::Convert => (CONVERT, TRY_CONVERT),
         };
         let mut options = OpenOptions::new();
         match self.force {
@@ -48,19 +51,69 @@ impl Init {
             written => written.with_context(|| format!("`{shown}` cannot be written"))?,
         }
         if !global.quiet {
-            ui::talk(&format!("wrote {shown}\n{TRY_IT}"));
+            ui::talk(&format!("wrote {shown}\n{try_it}"));
         }
         Ok(Exit::Success)
     }
 }
 
-const TRY_IT: &str = r#"try it:
+const TRY_COMBINE: &str = r#"try it:
   mkdir -p data/inbox/2026-01-31
   echo '{"id":1}' > data/inbox/2026-01-31/a.jsonl
   echo '{"id":2}' > data/inbox/2026-01-31/b.jsonl
   baler plan     # what a run would do
   baler run      # do it
   cat data/daily/2026-01-31_000.jsonl
+"#;
+
+const TRY_CONVERT: &str = r#"try it:
+  mkdir -p data/inbox
+  printf 'id,price\n1,2.50\n2,\n' > data/inbox/2026-01-31.csv
+  baler preview events   # the first records as they would come out
+  baler run              # do it
+  cat data/events/year=2026/month=01/part.jsonl
+"#;
+
+const CONVERT: &str = r#"# Baler converts the objects that land in a store into typed, partitioned ones, each record accounted for.
+# `baler check` validates this file, `baler plan` shows what a run would do, `baler preview events` the first records,
+# `baler run` does it. `baler schema` prints every key with its meaning, for editors.
+version = 1
+
+# Where Baler keeps its ledger, the durable record of what was converted. Default: ./.baler beside this file.
+# state = "lake:_baler"
+
+[stores]
+# A directory, relative to this file. On S3: "s3://my-bucket/prefix", or a table with settings:
+#   lake = { url = "s3://my-bucket", region = "eu-west-2", endpoint = "http://127.0.0.1:9000" }
+# Region and credentials are found as the AWS CLI finds them. ${VAR} and ${VAR:-default} come from the environment.
+lake = "./data"
+
+[flows.events]
+do = "convert"
+
+# Which objects it takes: the pattern matches the whole key, such as inbox/2026-01-31.csv. Format and codec are told by the
+# suffix: .jsonl .json .csv .parquet .arrow, with .gz .zst .br .bz2 .lz4 .sz behind.
+# {day:%Y-%m-%d} is a time: each object holds that day.
+from = "lake:inbox/{day:%Y-%m-%d}.csv"
+
+# What comes out: one object a month, built anew when a day of it appears or changes. hive: year=2026/month=01/part.jsonl.
+# Several kinds of outputs of one read: [[flows.events.to]] tables, each with `path` or `layout`.
+to = { layout = "hive", prefix = "lake:events", partition = "month", format = "jsonl" }
+
+# The columns; default: inferred from a sample of the first run, and kept.
+# schema = { columns = { id = "int64 not null", price = "decimal(9,2)" } }
+
+# When objects have other columns than those: "fail" (default), "quarantine", "widen".
+# on_drift = "widen"
+
+# What is done to records in between.
+# scrub = { trim = true, null_values = ["N/A"], rename = { id = "order" }, dedupe = { key = ["id"], keep = "last" } }
+
+# Records that cannot be taken are set aside; more of them than this fail their group.
+# max_quarantined = "1%"
+
+# Columns that tell where a record came from.
+# provenance = { key = "_key", line = "_line" }
 "#;
 
 const COMBINE: &str = r#"# Baler combines the many small objects that land in a store into few large ones, each record accounted for.

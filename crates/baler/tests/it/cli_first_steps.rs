@@ -16,6 +16,30 @@ fn what_init_writes_works_as_it_is() {
 }
 
 #[test]
+fn what_init_writes_for_records_works_as_it_is() {
+    let bench = Bench::empty();
+    let done = bench.baler(&["init", "convert"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stderr.contains("baler preview events"), "{done:?}");
+    bench.write("data/inbox/2026-01-31.csv", "id,price\n1,2.50\n2,\n");
+    assert_eq!(bench.baler(&["check"]).code, 0);
+    let done = bench.baler(&["preview", "events"]);
+    assert_eq!(done.stdout, "{\"id\":1,\"price\":2.5}\n{\"id\":2}\n", "{done:?}");
+    assert_eq!(bench.baler(&["run", "-q"]).code, 0);
+    let expected = "{\"id\":1,\"price\":2.5}\n{\"id\":2}\n";
+    assert_eq!(bench.read("data/events/year=2026/month=01/part.jsonl"), expected);
+    // Every key that it comments out exists.
+    let text = bench.read("baler.toml").replace("# state", "state");
+    let text =
+        text.replace("\n# schema", "\nschema").replace("\n# on_drift", "\non_drift").replace("\n# scrub", "\nscrub");
+    let text = text.replace("\n# max_quarantined", "\nmax_quarantined").replace("\n# provenance", "\nprovenance");
+    let all = Bench::new(&text);
+    all.write("data/inbox/2026-01-31.csv", "id,price\n1,2.50\n2,\n");
+    let done = all.baler(&["run"]);
+    assert_eq!(done.code, 0, "{done:?}");
+}
+
+#[test]
 fn init_keeps_a_file_that_is_there_unless_forced() {
     let bench = Bench::new("version = 1\n# mine\n");
     assert_shown!("init_refused", bench.baler(&["init"]));
