@@ -14,5 +14,6 @@ mod fast;
 mod foreign;
 mod inference;
 mod json;
+mod parquet_columns;
 mod round_trip;
 mod samples;
