@@ -323,8 +323,10 @@ fn damage(random: &mut Random, text: &mut Vec<u8>) {
     }
 }
 
-/// Everything that a decoder gives, and how many rows came without the rules.
-fn outcome(mut decoder: TextDecoder) -> (Vec<(RecordBatch, Positions, Vec<Rejected>)>, Option<String>, Unknown) {
+type Step = (RecordBatch, Positions, Vec<Rejected>);
+
+/// Everything that a decoder gives.
+fn outcome(mut decoder: TextDecoder) -> (Vec<Step>, Option<String>, Unknown) {
     let mut unknown = Unknown::default();
     let mut steps = Vec::new();
     loop {

@@ -29,7 +29,7 @@ pub(super) enum Field {
 
 /// One of the schema's columns, written.
 pub(super) enum Written {
-    Plain(Closed),
+    Plain(Box<Closed>),
     Nested(Vec<ArrowColumnChunk>),
 }
 
@@ -53,7 +53,7 @@ impl Field {
 
     fn close(self) -> Result<Written, EncodeError> {
         Ok(match self {
-            Self::Plain(chunk) => Written::Plain(chunk.close()?),
+            Self::Plain(chunk) => Written::Plain(Box::new(chunk.close()?)),
             Self::Nested { leaves, .. } => {
                 let chunks = leaves.into_iter().map(|leaf| leaf.close().map_err(of_parquet));
                 Written::Nested(chunks.collect::<Result<_, _>>()?)
