@@ -23,7 +23,7 @@ use crate::op::Done;
 /// Inputs that wait for a thread to decode them.
 const INPUTS: usize = 4;
 /// Parts that wait to be taken to the store.
-const PARTS: usize = 2;
+const PARTS: usize = 1;
 /// What a task holds beside its inputs: batches on their way, open outputs, parts.
 const BASE: u64 = 16 << 20;
 

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use baler_model::InputVersion;
-use baler_store::{Store, StoreError};
+use baler_store::{Store, StoreError, StoreKind};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -18,7 +18,9 @@ use crate::env::Limits;
 /// Objects up to this many bytes are brought whole.
 pub(super) const WHOLE: u64 = 8 << 20;
 /// Bytes of whole objects that wait or are being decompressed at a time.
-const WINDOW: u64 = 4 * WHOLE;
+const WINDOW: u64 = 2 * WHOLE;
+/// Objects of a directory that are read at once: each is read by a thread, and a disk has no more to give.
+const FILES_AT_ONCE: usize = 8;
 /// Chunks of a large object that wait for its decoder.
 const CHUNKS: usize = 16;
 
@@ -51,7 +53,10 @@ pub(super) async fn feed(
     to: mpsc::Sender<Fetched>,
 ) {
     let window = Arc::new(Semaphore::new(usize::try_from(WINDOW).unwrap_or(usize::MAX)));
-    let at_once = limits.concurrency;
+    let at_once = match source.info().kind {
+        StoreKind::Directory => limits.concurrency.min(FILES_AT_ONCE),
+        StoreKind::S3 | StoreKind::Azure | StoreKind::Gcs | StoreKind::Memory => limits.concurrency,
+    };
     let fetched = ranged.into_iter().enumerate().map(|(number, ranged)| {
         let (inputs, source, limits, window) =
             (Arc::clone(&inputs), Arc::clone(&source), limits.clone(), Arc::clone(&window));

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 /// The least part: what S3 asks for and a bit.
-const PART: usize = 8 << 20;
+const PART: usize = 6 << 20;
 /// Parts grow so that ten thousand of them hold the largest object.
 const PARTS_OF_A_SIZE: u32 = 1_000;
 /// Parts that are on their way at a time.
