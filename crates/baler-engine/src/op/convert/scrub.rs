@@ -8,8 +8,8 @@
 //! | `null_values` | top-level text | a text that equals one becomes null | rejected where the column may not be null |
 //! | `cast` | scalars; lists and structs to text, as JSON | becomes the other type, exactly; floats are the nearest | rejected where the value cannot |
 //! | `dedupe` | scalars | see [`Dedupe`] | filtered but for one of each key |
-//! | `mask` | scalars | becomes text of which only a part is shown ([`Mask`]) | all stay |
-//! | `hash` | scalars | becomes the hexadecimal HMAC-SHA-256 of its text, keyed with the salt | all stay |
+//! | `mask` | scalars | becomes text of which only a part is shown ([`Mask`]) | times beyond the years 0000 to 9999 rejected |
+//! | `hash` | scalars | becomes the hexadecimal HMAC-SHA-256 of its text, keyed with the salt | the same |
 //! | `drop` | any | is left out | all stay |
 //! | `rename` | any | gets its new name; all columns at once, so that names can be swapped | all stay |
 //!
@@ -66,6 +66,8 @@ struct Steps {
     trim: bool,
     cast: Option<Cast>,
     disguise: Option<Disguise>,
+    /// Whether a time is masked or hashed: some have no text.
+    is_disguised_time: bool,
     is_key: bool,
     is_dropped: bool,
 }
@@ -138,6 +140,7 @@ impl Scrubber {
                 cast,
                 is_key: scrub.dedupe.as_ref().is_some_and(|dedupe| dedupe.key.contains(name)),
                 is_dropped: scrub.drop.contains(name),
+                is_disguised_time: disguise.is_some() && matches!(kind, Type::Date | Type::Timestamp { .. }),
                 disguise,
             };
             if !steps.is_dropped {
@@ -200,7 +203,7 @@ impl Scrubber {
             {
                 columns.push(match &steps.disguise {
                     None => array,
-                    Some(disguise) => disguise.apply(&array).map_err(|what| unshown(steps, what))?,
+                    Some(disguise) => disguise.apply(&array).map_err(ScrubError::Internal)?,
                 });
             }
         }
@@ -234,7 +237,7 @@ impl Scrubber {
         let mut arrays = Vec::with_capacity(self.columns.len());
         for (steps, array) in self.columns.iter().zip(batch.columns()) {
             let is_nulled = steps.is_text && !self.null_values.is_empty();
-            let decides = steps.cast.is_some() || (is_nulled && !steps.nullable);
+            let decides = steps.cast.is_some() || steps.is_disguised_time || (is_nulled && !steps.nullable);
             if !(is_wanted(steps) || steps.is_key || decides) {
                 arrays.push(None);
                 continue;
@@ -260,6 +263,13 @@ impl Scrubber {
                         Some(_) => format!("column `{}`: a value that is not shown is no {}", steps.name, cast.to()),
                     });
                 })?;
+            }
+            if steps.is_disguised_time {
+                for row in disguise::without_text(&array) {
+                    let what =
+                        format!("column `{}`: a value that is not shown is beyond the years 0000 to 9999", steps.name);
+                    faults.entry(row).or_insert(what);
+                }
             }
             arrays.push(Some(array));
         }
@@ -353,11 +363,6 @@ fn cast_kind(scrub: &Scrub, column: &Column) -> Result<Type, ScrubError> {
 
 fn is_nested(kind: &Type) -> bool {
     matches!(kind, Type::List(_) | Type::Struct(_))
-}
-
-/// A value that has no text and must not be shown.
-fn unshown(steps: &Steps, what: String) -> ScrubError {
-    ScrubError::Unwritable { column: steps.name.clone(), what }
 }
 
 fn library(error: ArrowError) -> ScrubError {

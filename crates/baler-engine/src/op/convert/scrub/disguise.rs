@@ -37,7 +37,8 @@ impl Disguise {
         }
     }
 
-    /// Hides the values of a column of scalars; null stays null. Errors: a value that has no text.
+    /// Hides the values of a column of scalars; null stays null. Errors: a value that has no text, of those
+    /// that [`without_text`] finds.
     pub(super) fn apply(&self, array: &ArrayRef) -> Result<ArrayRef, String> {
         let mut hidden = StringBuilder::with_capacity(array.len(), array.len() * 16);
         let (mut text, mut out) = (String::new(), String::new());
@@ -57,6 +58,16 @@ impl Disguise {
         }
         Ok(Arc::new(hidden.finish()))
     }
+}
+
+/// Returns the rows of a column of dates or times whose values have no text.
+pub(super) fn without_text(array: &ArrayRef) -> Vec<u32> {
+    let mut text = String::new();
+    let mut has_none = |row: &usize| {
+        text.clear();
+        push_text(&mut text, array, *row).is_err()
+    };
+    (0..array.len()).filter(|row| has_none(row)).map(|row| row as u32).collect()
 }
 
 fn push_hashed(out: &mut String, key: &Hmac<Sha256>, text: &str) {

@@ -76,14 +76,6 @@ pub enum ScrubError {
         /// Whether it is there.
         is_empty: bool,
     },
-    /// A value that is to be masked or hashed has no text: a time beyond the years 0000 to 9999.
-    #[error("a value of the column `{column}` cannot be written: {what}")]
-    Unwritable {
-        /// The column.
-        column: String,
-        /// Why.
-        what: String,
-    },
     /// The second pass over the inputs found other records than the first.
     #[error("the inputs held other records when they were read again")]
     Passes,
@@ -118,7 +110,7 @@ impl ScrubError {
             | Self::NameTaken { .. }
             | Self::NothingLeft
             | Self::Salt { .. } => Kind::Invalid,
-            Self::Unwritable { .. } | Self::Passes => Kind::Data,
+            Self::Passes => Kind::Data,
             Self::Internal(_) => Kind::Internal,
         }
     }
@@ -135,7 +127,6 @@ impl ScrubError {
             Self::NameTaken { name, .. } => format!("drop or rename the other `{name}`"),
             Self::NothingLeft => "leave one out of `drop`".to_owned(),
             Self::Salt { name, .. } => format!("set `{name}` where Baler runs"),
-            Self::Unwritable { .. } => "drop the column, or cast it to int64 or text where it is made".to_owned(),
             Self::Passes => "the next run plans them again".to_owned(),
             Self::Internal(_) => return None,
         })

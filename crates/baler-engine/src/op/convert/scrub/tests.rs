@@ -389,16 +389,27 @@ fn a_batch_of_another_schema_is_our_bug() {
 }
 
 #[test]
-fn a_time_that_has_no_text_is_rejected_by_a_cast_and_an_error_of_a_mask() {
-    let schema = schema("x: timestamp(s)");
-    let times = arrow_array::TimestampSecondArray::from(vec![0, i64::MAX]);
-    let input = RecordBatch::try_new(schema.to_arrow(), vec![Arc::new(times)]).unwrap();
-    let scrub = Scrub { cast: pairs(&[("x", "text")]), ..Scrub::default() };
-    let done = scrubber(&scrub, &schema).unwrap().apply(&input).unwrap();
-    assert_eq!((done.rows, done.rejected.len()), (Some(vec![0]), 1));
-    let scrub = Scrub { mask: BTreeMap::from([("x".to_owned(), Mask::All)]), ..Scrub::default() };
-    let fault = scrubber(&scrub, &schema).unwrap().apply(&input).unwrap_err();
-    assert_eq!(fault.kind(), Kind::Data);
+fn a_time_that_has_no_text_is_rejected_where_text_is_wanted() {
+    let schema = schema("x: timestamp(s), y: date");
+    let times = arrow_array::TimestampSecondArray::from(vec![Some(0), Some(i64::MAX), None]);
+    let dates = arrow_array::Date32Array::from(vec![Some(0), Some(0), Some(i32::MAX)]);
+    let input = RecordBatch::try_new(schema.to_arrow(), vec![Arc::new(times), Arc::new(dates)]).unwrap();
+    let both = || ["x".to_owned(), "y".to_owned()];
+    let cast = Scrub { cast: pairs(&[("x", "text"), ("y", "text")]), ..Scrub::default() };
+    let mask = Scrub { mask: both().map(|name| (name, Mask::All)).into(), ..Scrub::default() };
+    let salt = || Salt { env: "SALT".to_owned() };
+    let hash = Scrub { hash: both().map(|name| (name, salt())).into(), ..Scrub::default() };
+    for scrub in [cast, mask, hash] {
+        let key = DedupeSetting { key: names(&["x"]), keep: Keep::First };
+        let scrubber = scrubber(&Scrub { dedupe: Some(key), ..scrub }, &schema).unwrap();
+        let done = scrubber.apply(&input).unwrap();
+        assert_eq!(done.rows, Some(vec![0]));
+        assert_eq!(done.rejected.len(), 2);
+        assert!(done.rejected[0].1.starts_with("column `x`: "), "{:?}", done.rejected);
+        assert!(done.rejected[1].1.starts_with("column `y`: "), "{:?}", done.rejected);
+        // Both passes agree on which rows there are.
+        assert_eq!(scrubber.identities(&input).unwrap().len(), 1);
+    }
 }
 
 mod dedupe {
