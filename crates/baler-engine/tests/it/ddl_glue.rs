@@ -27,6 +27,7 @@ with mock_aws():
     print(json.dumps(tables, default=str))
 "#;
 
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn create(tables: &[Value]) -> Option<Vec<Value>> {
     let Ok(server) = std::env::var("BALER_TEST_MOTO") else {
         assert!(std::env::var_os("CI").is_none(), "set `BALER_TEST_MOTO` to the executable `moto_server`");

@@ -152,7 +152,7 @@ fn judge(scrub: &Scrub, record: &Record) -> Result<Option<Vec<Option<String>>>, 
             Some((float as i64).to_string())
         }
         Some(float) if float.is_nan() => Some("NaN".to_owned()),
-        Some(float) if float == 0.0 => Some("0".to_owned()),
+        Some(0.0) => Some("0".to_owned()),
         Some(float) => Some(format!("{float:?}")),
         None => None,
     };

@@ -419,8 +419,11 @@ mod dedupe {
         Scrub { dedupe: Some(DedupeSetting { key: names(key), keep }), ..Scrub::default() }
     }
 
-    /// Filters batches, in one pass or two; returns what stays of each with its row numbers, and how many went.
-    fn kept(scrub: &Scrub, columns: &str, batches: &[&str]) -> (Vec<(Vec<String>, Option<Vec<u32>>)>, u64) {
+    /// The rows that stay of a batch, and their numbers.
+    type Kept = (Vec<String>, Option<Vec<u32>>);
+
+    /// Filters batches, in one pass or two; returns what stays of each, and how many went.
+    fn kept(scrub: &Scrub, columns: &str, batches: &[&str]) -> (Vec<Kept>, u64) {
         let schema = schema(columns);
         let scrubber = scrubber(scrub, &schema).unwrap();
         let mut dedupe = Dedupe::new(scrubber.keep().unwrap());
