@@ -73,11 +73,11 @@ impl Dedupe {
             };
             stays.push(match &mut self.seen {
                 Seen::First(seen) => seen.insert(*identity),
-                Seen::Last { last, learnt, kept, next } => {
+                Seen::Last { last, kept, next, .. } => {
                     let row = *next;
                     *next += 1;
                     match last.entry(*identity) {
-                        Entry::Occupied(last) if row < *learnt && *last.get() >= row => {
+                        Entry::Occupied(last) if *last.get() >= row => {
                             let is_last = *last.get() == row;
                             *kept += u64::from(is_last);
                             is_last
@@ -98,8 +98,8 @@ impl Dedupe {
     pub fn finish(self) -> Result<(), ScrubError> {
         match self.seen {
             Seen::First(_) => Ok(()),
-            Seen::Last { last, learnt, kept, next } => {
-                if next == learnt && kept == last.len() as u64 {
+            Seen::Last { last, kept, .. } => {
+                if kept == last.len() as u64 {
                     Ok(())
                 } else {
                     Err(ScrubError::Passes)

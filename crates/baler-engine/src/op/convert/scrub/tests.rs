@@ -505,6 +505,8 @@ mod dedupe {
         let lines =
             "{\"a\":\"x\",\"b\":\"yz\"}\n{\"a\":\"xy\",\"b\":\"z\"}\n{\"a\":\"\",\"b\":\"xyz\"}\n{\"b\":\"xyz\"}\n";
         assert_eq!(kept(&setting(&["a", "b"], Keep::First), "a: text, b: text", &[lines]).1, 0);
+        let lines = "{\"a\":\"x\\u0001y\",\"b\":\"z\"}\n{\"a\":\"x\",\"b\":\"y\\u0001z\"}\n";
+        assert_eq!(kept(&setting(&["a", "b"], Keep::First), "a: text, b: text", &[lines]).1, 0);
         let lines = "{\"a\":true,\"b\":null}\n{\"a\":null,\"b\":true}\n{\"a\":false}\n{\"b\":false}\n";
         assert_eq!(kept(&setting(&["a", "b"], Keep::First), "a: bool, b: bool", &[lines]).1, 0);
         let lines = "{\"a\":1,\"b\":\"1970-01-01\"}\n{\"a\":0,\"b\":\"1970-01-02\"}\n";
@@ -534,6 +536,11 @@ mod dedupe {
         let apply = |lines| scrubber.apply(&batch(&schema, lines)).unwrap();
         assert_eq!(begin("{\"id\":1}\n").keep(apply("{\"id\":2}\n")).unwrap_err(), ScrubError::Passes);
         assert_eq!(begin("{\"id\":1}\n").keep(apply("{\"id\":1}\n{\"id\":1}\n")).unwrap_err(), ScrubError::Passes);
+        let late = apply("{\"id\":2}\n{\"id\":1}\n");
+        assert_eq!(begin("{\"id\":1}\n{\"id\":2}\n").keep(late).unwrap_err(), ScrubError::Passes);
+        let mut other = begin("{\"id\":1}\n{\"id\":2}\n");
+        assert_eq!(other.keep(apply("{\"id\":2}\n{\"id\":2}\n")).unwrap().1, 1);
+        assert_eq!(other.finish().unwrap_err(), ScrubError::Passes);
         let mut short = begin("{\"id\":1}\n{\"id\":2}\n");
         assert_eq!(short.keep(apply("{\"id\":1}\n")).unwrap().1, 0);
         assert_eq!(short.finish().unwrap_err(), ScrubError::Passes);
