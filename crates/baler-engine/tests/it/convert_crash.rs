@@ -12,6 +12,7 @@ use baler_engine::plan::{Again, Ask};
 use baler_engine::report::{RunReport, Status};
 use baler_engine::run::{Withdraw, abort};
 use baler_engine::{EngineError, engine};
+use baler_store::Clock;
 use baler_testkit::fault::{Hook, Verdict};
 use jiff::SignedDuration;
 
@@ -179,7 +180,7 @@ async fn a_late_attempt_changes_nothing_that_was_built_since() {
         let sleeper = world.process(FLOW, Some(hook));
         let (slept, ()) = tokio::join!(sleeper.run(), async {
             // Others go on as soon as it sleeps; where it never does, it is done by then.
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            world.clock.sleep(Duration::from_secs(5)).await;
             drop(world.process(FLOW, None).run().await);
             world.put("in/2026-01-01_2.jsonl", line(50)).await;
             drop(world.process(FLOW, None).run().await);
@@ -211,7 +212,7 @@ async fn backfill(process: &Process) -> Result<Vec<RunReport>, EngineError> {
 
 /// An operator aborts whatever is open; where that cannot be, nothing happens.
 async fn abort_all(process: &Process) {
-    tokio::time::sleep(Duration::from_millis(13)).await;
+    process.env.clock.sleep(Duration::from_millis(13)).await;
     let flow = process.flow();
     let mut state = process.state().await;
     let open: Vec<_> = state.open_runs().map(|run| run.run.clone()).collect();
@@ -233,10 +234,12 @@ async fn processes_that_race_build_every_partition_from_all_its_sources() {
                 world.put(&key, line(id)).await;
                 latest.insert(key, id);
             }
+            let clock = Arc::clone(&world.clock);
             let late: Hook = Arc::new(move |op| {
+                let clock = Arc::clone(&clock);
                 let pause = Duration::from_millis((op.key.len() as u64 * 7 + round * 3 + step) % 11);
                 Box::pin(async move {
-                    tokio::time::sleep(pause).await;
+                    clock.sleep(pause).await;
                     Verdict::Proceed
                 })
             });

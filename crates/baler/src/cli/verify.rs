@@ -57,6 +57,7 @@ fn text(report: &VerifyReport) -> String {
             (None, Some(Evidence::Sources)) => "equals its sources, joined anew",
             (None, Some(Evidence::Checksum)) => "has the checksum computed when it was made",
             (None, Some(Evidence::Version)) => "is the version that was committed",
+            (None, Some(Evidence::BuiltAnew)) => "was built anew by a later run: verify that",
         };
         table.row([
             output.key.to_string(),

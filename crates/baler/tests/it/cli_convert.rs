@@ -48,10 +48,15 @@ fn records_that_are_set_aside_are_told_shown_and_resubmitted() {
     assert!(done.stdout.starts_with("feeds: 1 record set aside, of 1 object\n"), "{done:?}");
     assert!(done.stdout.contains("in/2026-01-01.jsonl:2: column `id`"), "{done:?}");
     // The object is corrected: its partition is built anew, and what was set aside of it counts no more.
+    let first = bench.last_run();
     bench.write("data/in/2026-01-01.jsonl", "{\"id\":1,\"name\":\"a\"}\n{\"id\":9}\n");
     let done = bench.baler(&["quarantine", "feeds", "--resubmit"]);
     assert_eq!(done.code, 0, "{done:?}");
     assert!(bench.read("data/out/2026-01.csv").contains("9,,in/2026-01-01.jsonl,2\n"));
+    let done = bench.baler(&["verify", &first]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stdout.contains("was built anew by a later run"), "{done:?}");
+    assert_eq!(bench.baler(&["verify", &bench.last_run()]).code, 0);
     let done = bench.baler(&["quarantine", "feeds"]);
     assert_eq!(done.stdout, "feeds: nothing is set aside\n", "{done:?}");
 }

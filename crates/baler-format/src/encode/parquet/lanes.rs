@@ -28,7 +28,6 @@ pub(super) enum Field {
 }
 
 /// One of the schema's columns, written.
-#[expect(clippy::large_enum_variant, reason = "a few of them live at a time, each for a moment")]
 pub(super) enum Written {
     Plain(Box<Closed>),
     Nested(Vec<ArrowColumnChunk>),
