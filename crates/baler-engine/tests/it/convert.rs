@@ -378,3 +378,35 @@ async fn a_foreign_object_where_a_value_would_go_blocks_the_run_and_stays() {
     assert_eq!(report.status, Status::Blocked, "{report:#?}");
     assert_eq!(world.read("by/").await["by/a/country=ch/x.csv"], "mine");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn objects_that_flow_need_one_request_at_a_time() {
+    let clock: std::sync::Arc<dyn baler_store::Clock> = std::sync::Arc::new(baler_store::SystemClock);
+    let ids = std::sync::Arc::new(baler_testkit::SeededIds::new(7));
+    let lake = baler_store::MemoryStore::new("lake", baler_store::MemoryOptions::default(), clock.clone(), ids);
+    // Each is larger than what is read at once.
+    let row = |id: u64| format!("{id},{}\n", "x".repeat(900));
+    for n in 0..6u64 {
+        let text: String = (0..10_000).map(|row_number| row(n * 10_000 + row_number)).collect();
+        lake.put(&fixtures::key(&format!("in/{n}.csv")), format!("id,pad\n{text}").into()).await.unwrap();
+    }
+    let config = r#"
+version = 1
+state = "lake:_baler"
+[stores]
+lake = "s3://lake"
+[flows.all]
+do = "convert"
+from = "lake:in/{n:int}.csv"
+schema = { columns = { id = "int64", pad = "text" } }
+to = "lake:out/all.parquet"
+"#;
+    let stores: std::collections::HashMap<String, std::sync::Arc<dyn Store>> =
+        [("lake".to_owned(), fixtures::shared(lake.clone()))].into();
+    let mut process = crate::world::Process::over(config, "/project", stores, clock, 8);
+    process.env.limits = baler_engine::Limits::new(1, 64 << 20);
+    let report = tokio::time::timeout(std::time::Duration::from_secs(120), process.run_one()).await;
+    let report = report.expect("it does not wait for itself");
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    assert_eq!(report.account.records_out, Some(60_000));
+}

@@ -67,7 +67,12 @@ pub(super) async fn feed(
             let window = window.acquire_many_owned(room).await.expect("the semaphore is never closed");
             let body = match (input.size > WHOLE, ranged) {
                 (false, _) => whole(&*source, &limits, input).await.map(Body::Whole),
-                (true, false) => Ok(Body::Stream(flow(source, limits, input.clone()))),
+                (true, false) => {
+                    // Granted in the order of the inputs, too: were a later one to hold the last permit, it would wait for the
+                    // first in line, and that for the permit.
+                    let permit = limits.request().await;
+                    Ok(Body::Stream(flow(source, permit, input.clone())))
+                }
                 (true, true) => {
                     let runtime = tokio::runtime::Handle::current();
                     Ok(Body::Remote(Arc::new(Remote { runtime, store: source, input: input.clone() })))
@@ -88,7 +93,7 @@ async fn whole(source: &dyn Store, limits: &Limits, input: &InputVersion) -> Res
     let _permit = limits.request().await;
     let mut get = source.get(&input.key, None, Some(&input.version())).await?;
     let mut first = get.body.try_next().await?.unwrap_or_default();
-    if first.len() as u64 >= input.size {
+    if first.len() as u64 == input.size {
         return Ok(first);
     }
     let mut bytes = Vec::with_capacity(usize::try_from(input.size).unwrap_or(0));
@@ -96,22 +101,40 @@ async fn whole(source: &dyn Store, limits: &Limits, input: &InputVersion) -> Res
         bytes.extend_from_slice(&first);
         first = get.body.try_next().await?.unwrap_or_default();
     }
-    Ok(bytes.into())
+    match bytes.len() as u64 == input.size {
+        true => Ok(bytes.into()),
+        false => Err(of_another_size(source, input, bytes.len() as u64)),
+    }
 }
 
-/// Lets a large object flow into a channel; it stops when the reader is dropped.
-pub(super) fn flow(source: Arc<dyn Store>, limits: Limits, input: InputVersion) -> Chunks {
+/// An object that gave more or fewer bytes than were listed: another one stands there, or the store lost some.
+fn of_another_size(source: &dyn Store, input: &InputVersion, bytes: u64) -> StoreError {
+    StoreError::Changed {
+        store: source.info().name.clone(),
+        key: input.key.clone(),
+        planned: format!("{} with {} bytes", input.etag, input.size),
+        found: format!("{bytes} bytes"),
+    }
+}
+
+/// Lets a large object flow into a channel under this permit; it stops when the reader is dropped.
+pub(super) fn flow(source: Arc<dyn Store>, permit: OwnedSemaphorePermit, input: InputVersion) -> Chunks {
     let (to, chunks) = mpsc::channel(CHUNKS);
     tokio::spawn(async move {
-        let _permit = limits.request().await;
+        let _permit = permit;
         let mut get = match source.get(&input.key, None, Some(&input.version())).await {
             Ok(get) => get,
             Err(error) => return drop(to.send(Err(error)).await),
         };
+        let mut bytes = 0;
         loop {
             let chunk = match get.body.try_next().await {
-                Ok(Some(chunk)) => Ok(chunk),
-                Ok(None) => return,
+                Ok(Some(chunk)) => {
+                    bytes += chunk.len() as u64;
+                    Ok(chunk)
+                }
+                Ok(None) if bytes == input.size => return,
+                Ok(None) => Err(of_another_size(&*source, &input, bytes)),
                 Err(error) => Err(error),
             };
             let failed = chunk.is_err();

@@ -90,7 +90,8 @@ async fn read(flow: &Flow, job: &Job, number: usize) -> Result<Body, baler_store
         return Ok(Body::Remote(Arc::new(Remote { runtime, store, input })));
     }
     if input.size > WHOLE {
-        return Ok(Body::Stream(super::feed::flow(Arc::clone(&flow.source), flow.env.limits.clone(), input)));
+        let permit = flow.env.limits.request().await;
+        return Ok(Body::Stream(super::feed::flow(Arc::clone(&flow.source), permit, input)));
     }
     let mut get = flow.source.get(&input.key, None, Some(&input.version())).await?;
     let mut bytes = Vec::new();
