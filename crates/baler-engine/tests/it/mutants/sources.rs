@@ -63,9 +63,24 @@ async fn what_an_earlier_call_archived_is_known_again_by_its_bytes() {
         let report = world.process(&archives(to), Some(hook)).run_one().await;
         assert_eq!(report.status, Status::Failed, "{report:#?}");
         assert_eq!(world.read("raw/").await.len(), 2);
-        let process = world.process(&archives(to), None);
+        let calls = Arc::new(parking_lot::Mutex::new(Vec::<(Method, String)>::new()));
+        let noted = Arc::clone(&calls);
+        let hook: Hook = Arc::new(move |op| {
+            noted.lock().push((op.method, op.key.to_string()));
+            Box::pin(std::future::ready(Verdict::Proceed))
+        });
+        let process = world.process(&archives(to), Some(hook));
         let report = process.run().await.unwrap().remove(0);
         assert_eq!(report.status, Status::Committed, "{report:#?}");
+        // Who archived it may have died before it was durable: that is seen to before the source goes.
+        for source in ["raw/a/1.jsonl", "raw/a/2.jsonl"] {
+            let at = |method: Method, start: &str| {
+                let calls = calls.lock();
+                calls.iter().position(|(m, key)| *m == method && key.starts_with(start) && key.ends_with(source))
+            };
+            let (synced, deleted) = (at(Method::Sync, "old/"), at(Method::DeleteIf, "raw/"));
+            assert!(synced.is_some() && synced < deleted, "{source}: {synced:?}, {deleted:?}");
+        }
         assert!(world.read("raw/").await.is_empty());
         assert!(
             world.lake.upload_ids().is_empty() && world.other.upload_ids().is_empty(),
