@@ -172,6 +172,12 @@ impl Draft<'_> {
         let same_store = self.flow.target.info().url == self.flow.source.info().url;
         same_store && self.pattern.is_match(key.as_str())
     }
+
+    /// Whether it may take an object whose key begins so.
+    pub(crate) fn may_consume_under(&self, prefix: &Key) -> bool {
+        let same_store = self.flow.target.info().url == self.flow.source.info().url;
+        same_store && self.pattern.may_contain(prefix.as_str())
+    }
 }
 
 /// What the planner of an operation made.

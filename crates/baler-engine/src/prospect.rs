@@ -167,7 +167,8 @@ async fn of_match(
     }
     // What other inputs of the group decide, one key cannot tell.
     let others = [".first", ".last", ".min", ".max", "{count", "{run}", "{index"];
-    let output = match others.iter().any(|part| template.as_str().contains(part)) {
+    let by_records = template.uses_partition() || template.columns().next().is_some();
+    let output = match by_records || others.iter().any(|part| template.as_str().contains(part)) {
         true => None,
         false => {
             let run = RunId::try_new("unopened").expect("letters are a name");

@@ -104,7 +104,9 @@ pub async fn verify(flow: &Flow, state: &LedgerState, run: &RunId) -> Result<Ver
     let checks = seal.outputs.iter().map(|output| {
         let version = committed.get(&output.staged.key);
         let plan = &plan;
-        let is_anew = state.object(&output.staged.key).is_some_and(|own| own.run != *run);
+        // Only a conversion builds its outputs anew; at a key of `combine` another run's object is another object.
+        let is_anew = matches!(plan.header.operation, OperationOptions::Convert(_))
+            && state.object(&output.staged.key).is_some_and(|own| own.run != *run);
         async move {
             if is_anew {
                 return Ok(VerifiedOutput {

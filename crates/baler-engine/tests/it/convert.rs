@@ -410,3 +410,36 @@ to = "lake:out/all.parquet"
     assert_eq!(report.status, Status::Committed, "{report:#?}");
     assert_eq!(report.account.records_out, Some(60_000));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_flow_would_take_for_its_own_input_is_refused_when_planning() {
+    let flow = |more: &str| {
+        format!(
+            "[flows.a]\ndo = \"convert\"\nfrom = \"lake:{{set}}/{{n:int}}.jsonl\"\n\
+             schema = {{ columns = {{ id = \"int64\", c = \"text\" }} }}\n{more}\n"
+        )
+    };
+    for (more, said) in [
+        ("quarantine = \"aside\"\nto = \"lake:out/{set}/{n}.csv\"", None),
+        ("to = { path = \"lake:out/{c}.jsonl\", partition = \"c\" }", Some("matched by the flow's own `from`")),
+        ("to = { path = \"lake:{c}/x.csv\", partition = \"c\" }", Some("begins with the value of a column")),
+    ] {
+        let world = World::new();
+        world.put("in/1.jsonl", "{\"id\":1,\"c\":\"x\"}\nbroken\n").await;
+        let report = world.process(&flow(more), None).run_one().await;
+        match said {
+            None => assert_eq!(report.status, Status::Committed, "{report:#?}"),
+            Some(said) => {
+                assert_eq!(report.status, Status::Failed, "{report:#?}");
+                assert!(report.failures[0].error.contains(said), "{report:#?}");
+            }
+        }
+    }
+    let world = World::new();
+    world.put("in/1.jsonl", "{\"id\":1}\n").await;
+    let flow = flow("quarantine = \"q\"\nto = \"lake:out/{set}/{n}.csv\"")
+        .replace("{set}/{n:int}.jsonl", "{set:/.*/}/{n:int}.jsonl");
+    let flow = flow.replace("out/{set}/{n}.csv", "out/{n}.csv");
+    let report = world.process(&flow, None).run_one().await;
+    assert!(report.failures.iter().any(|f| f.hint.as_deref().unwrap_or("").contains("`quarantine`")), "{report:#?}");
+}

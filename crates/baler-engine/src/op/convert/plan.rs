@@ -284,6 +284,11 @@ impl Planner<'_> {
                         Some(KeyPart::Text(text)) => text.clone(),
                         Some(KeyPart::Column(_)) | None => String::new(),
                     };
+                    if prefix.is_empty() {
+                        // The run would claim every key of the store.
+                        let error = format!("`{}` begins with the value of a column", target.template.as_str());
+                        return Err(refuse(error, "put a directory before it"));
+                    }
                     let columns = target.columns.clone();
                     let split = PlannedSplit { columns, parts, previous: Vec::new() };
                     feeds.push((to, Key::from_listed(prefix), How { span: None, split: Some(split) }));
@@ -370,6 +375,13 @@ impl Planner<'_> {
             };
             let number = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
             convert.quarantine = quarantine_key(self.draft.flow, self.options, self.draft.run, number);
+            if self.draft.would_consume(&convert.quarantine) {
+                let error = format!("`{}` would be matched by the flow's own `from`", convert.quarantine);
+                let failure =
+                    Failure { error, hint: Some("set `quarantine` to a prefix that `from` does not read".into()) };
+                self.refused.push(FailureReport::new(convert.outputs[0].key.as_str(), failure));
+                continue;
+            }
             let first = &convert.outputs[0];
             tasks.push(Task {
                 task: TaskId(number),
@@ -393,7 +405,7 @@ impl Planner<'_> {
     ) -> Result<ConvertTask, NameError> {
         let mut outputs = Vec::with_capacity(group.outputs.len());
         for ((to, key), Fed { how, inputs }) in &group.outputs {
-            if self.draft.would_consume(key) {
+            if self.draft.would_consume(key) || (how.split.is_some() && self.draft.may_consume_under(key)) {
                 let error = format!("output `{key}` would be matched by the flow's own `from`");
                 let hint = "write under another prefix, or with another suffix, than `from` reads";
                 return Err(NameError::refuse(key, error, hint));
