@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use baler_model::config::Operation;
 use baler_store::{LifecycleRule, ListRequest, Store, StoreKind};
 use serde::Serialize;
 
@@ -50,6 +51,10 @@ pub async fn check(flow: &Flow) -> Result<CheckReport, EngineError> {
             report.fine.push(format!("target `{}` can be written", flow.target.info().url));
         }
         Err(error) => report.errors.push(described(&error.to_string(), error.hint())),
+    }
+    if let Operation::Convert(options) = &flow.config.operation {
+        let paths = options.targets.iter().map(|target| format!("outputs are named `{}`", target.template.as_str()));
+        report.fine.extend(paths);
     }
     lifecycle(flow, &mut report).await;
     if report.errors.is_empty() {

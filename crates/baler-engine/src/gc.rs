@@ -3,13 +3,14 @@
 //! Plans, claims, seals and reports of runs stay, and the log always: with it they are the consumed set and the proof.
 //! So do plans that were never opened: their author may only sleep, and the log would then name a plan that is gone.
 //! An upload goes only when no mark of a live run names it, at a key that this flow's plans name, begun after the first
-//! of those plans, and older than a minimum age by the store's own clock.
+//! of those plans, and older than a minimum age by the store's own clock. So does an object of an earlier build, when the
+//! manifest that no longer names it is as old.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use baler_model::Key;
-use baler_model::ledger::{Outcome, OutputClaim};
+use baler_model::ledger::{Numbered, Outcome, OutputClaim};
+use baler_model::{Key, ObjectVersion};
 use baler_store::{ListRequest, Store, StoreError, list_all};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +18,7 @@ use serde::Serialize;
 
 use crate::error::EngineError;
 use crate::flow::Flow;
-use crate::ledger::{LedgerState, Marks, PRIVATE_PREFIX, RunStatus};
+use crate::ledger::{LedgerState, Marks, OwnObject, PRIVATE_PREFIX, RunStatus};
 
 /// The least age of what is removed, unless asked otherwise.
 pub const MIN_AGE: SignedDuration = SignedDuration::from_hours(24);
@@ -40,6 +41,8 @@ pub struct GcReport {
     pub intermediates: Vec<Key>,
     /// Files of the ledger that ended runs no longer need.
     pub ledger_files: Vec<Key>,
+    /// Objects that the manifest of a later build no longer names.
+    pub superseded: Vec<Key>,
 }
 
 /// Collects the garbage of one flow.
@@ -56,6 +59,7 @@ pub async fn gc(
     uploads(flow, state, min_age, effect, &mut report).await?;
     intermediates(flow, state, min_age, effect, &mut report).await?;
     ledger_files(flow, state, min_age, effect, &mut report).await?;
+    superseded(flow, state, min_age, effect, &mut report).await?;
     Ok(report)
 }
 
@@ -202,6 +206,48 @@ async fn intermediates(
             Effect::Remove => flow.target.delete(&object.key).await?,
         }
         report.intermediates.push(object.key);
+    }
+    Ok(())
+}
+
+/// Objects of an earlier build: whoever began to read by its manifest had the minimum age to end.
+async fn superseded(
+    flow: &Flow,
+    state: &LedgerState,
+    min_age: SignedDuration,
+    effect: Effect,
+    report: &mut GcReport,
+) -> Result<(), EngineError> {
+    let mut of_manifests: BTreeMap<Key, Vec<(&Key, &OwnObject)>> = BTreeMap::new();
+    for (key, own) in state.objects() {
+        let Some(manifest) = Numbered::manifest_of(key, &own.run) else { continue };
+        if state.object(&manifest).is_some_and(|now| now.run != own.run) {
+            of_manifests.entry(manifest).or_default().push((key, own));
+        }
+    }
+    if of_manifests.is_empty() {
+        return Ok(());
+    }
+    let now = now_of(flow, &*flow.target, PRIVATE_PREFIX, effect).await?;
+    for (manifest, objects) in of_manifests {
+        let etag = state.object(&manifest).map(|own| &own.etag);
+        let head = flow.target.head(&manifest).await?;
+        // One that somebody changed names who knows what.
+        let Some(head) = head.filter(|head| Some(&head.version.etag) == etag) else { continue };
+        if now.duration_since(head.modified) < min_age {
+            continue;
+        }
+        for (key, own) in objects {
+            let version = ObjectVersion { etag: own.etag.clone() };
+            if flow.target.head(key).await?.is_none_or(|head| head.version != version) {
+                continue;
+            }
+            match effect {
+                Effect::DryRun => {}
+                Effect::Remove => drop(flow.target.delete_if(key, &version).await?),
+            }
+            report.superseded.push(key.clone());
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baler_model::ledger::{CombineOptions, Event, OperationOptions, SealedOutput, SeparatorRule, Task};
+use baler_model::ledger::{CombineOptions, Event, Numbered, OperationOptions, SealedOutput, SeparatorRule, Task};
 use baler_model::{InputVersion, Key, ObjectVersion, RunId};
 use baler_store::{ByteRange, Crc64, Store, StoreError};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -104,9 +104,7 @@ pub async fn verify(flow: &Flow, state: &LedgerState, run: &RunId) -> Result<Ver
     let checks = seal.outputs.iter().map(|output| {
         let version = committed.get(&output.staged.key);
         let plan = &plan;
-        // Only a conversion builds its outputs anew; at a key of `combine` another run's object is another object.
-        let is_anew = matches!(plan.header.operation, OperationOptions::Convert(_))
-            && state.object(&output.staged.key).is_some_and(|own| own.run != *run);
+        let is_anew = is_built_anew(state, plan, output);
         async move {
             if is_anew {
                 return Ok(VerifiedOutput {
@@ -125,6 +123,20 @@ pub async fn verify(flow: &Flow, state: &LedgerState, run: &RunId) -> Result<Ver
     let outputs = outputs?;
     let proven = problems.is_empty() && outputs.iter().all(|o| o.problem.is_none());
     Ok(VerifyReport { run: run.clone(), proven, problems, outputs })
+}
+
+/// Whether a later run took an output's place: at its key, or in the manifest that named it.
+///
+/// Only a conversion builds its outputs anew; at a key of `combine` another run's object is another object.
+fn is_built_anew(state: &LedgerState, plan: &Plan, output: &SealedOutput) -> bool {
+    let (run, key) = (&plan.header.run, &output.staged.key);
+    let by_another = |key: &Key| state.object(key).is_some_and(|own| own.run != *run);
+    match plan.header.operation {
+        OperationOptions::Combine(_) => false,
+        OperationOptions::Convert(_) => {
+            by_another(key) || Numbered::manifest_of(key, run).is_some_and(|manifest| by_another(&manifest))
+        }
+    }
 }
 
 async fn verify_output(

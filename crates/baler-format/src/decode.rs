@@ -67,7 +67,7 @@ pub struct DecodeOptions {
     pub null_literals: Vec<String>,
     /// What floats may be; default finite.
     pub floats: Floats,
-    /// Blanks around unquoted CSV fields; default kept.
+    /// Blanks around CSV fields of columns that are not text; default kept, so that they are no values.
     pub blanks: Blanks,
 }
 
@@ -108,7 +108,7 @@ pub enum Floats {
     Any,
 }
 
-/// What happens to blanks around unquoted CSV fields.
+/// What happens to blanks around CSV fields of columns that are not text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Blanks {
     /// They belong to the value.

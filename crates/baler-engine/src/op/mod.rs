@@ -2,6 +2,7 @@
 
 pub mod combine;
 pub mod convert;
+pub(crate) mod redshift;
 
 use baler_model::ledger::{Account, OperationOptions, OutputRecords, PlanHeader, Task, Work};
 use baler_model::{AttemptId, Staged};

@@ -50,23 +50,32 @@ pub(super) async fn publish(
     let sealed = flow.ledger.read_seal(run, &sha).await.map_err(&wrap)?;
     let bytes = sealed.outputs.iter().map(|o| o.staged.size).sum();
     flow.env.progress.begin(flow.name(), Phase::Publish, sealed.outputs.len() as u64, bytes);
-    let lines = sealed.outputs.into_iter().map(|output| async move {
-        let size = output.staged.size;
-        let line = publish_one(flow, plan, output, said).await;
-        flow.env.progress.advance(1, size);
-        line
-    });
-    let lines: Result<Vec<Line>, EngineError> =
-        stream::iter(lines).buffered(flow.env.limits.concurrency).try_collect().await;
-    flow.env.progress.end();
+    // A manifest comes when all that it names is there.
+    let is_manifest =
+        |output: &SealedOutput| plan.tasks[output.task.0 as usize].is_manifest(output.output, &output.staged.key);
+    let (manifests, others): (Vec<_>, Vec<_>) = sealed.outputs.into_iter().partition(is_manifest);
     let (mut objects, mut blocked, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-    for line in lines? {
-        match line {
-            Line::Published(object) => objects.push(object),
-            Line::Blocked(failure) => blocked.push(failure),
-            Line::Lost(output) => lost.push(*output),
+    for outputs in [others, manifests] {
+        if !blocked.is_empty() || !lost.is_empty() {
+            break;
+        }
+        let lines = outputs.into_iter().map(|output| async move {
+            let size = output.staged.size;
+            let line = publish_one(flow, plan, output, said).await;
+            flow.env.progress.advance(1, size);
+            line
+        });
+        let lines: Result<Vec<Line>, EngineError> =
+            stream::iter(lines).buffered(flow.env.limits.concurrency).try_collect().await;
+        for line in lines? {
+            match line {
+                Line::Published(object) => objects.push(object),
+                Line::Blocked(failure) => blocked.push(failure),
+                Line::Lost(output) => lost.push(*output),
+            }
         }
     }
+    flow.env.progress.end();
     if !lost.is_empty() {
         *marks = flow.ledger.read_marks(run, std::mem::take(marks)).await.map_err(&wrap)?;
         return match redo::redo(flow, state, plan, marks, lost, said).await? {

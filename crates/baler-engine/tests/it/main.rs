@@ -7,6 +7,7 @@ mod bad_input;
 mod combine;
 mod convert;
 mod convert_crash;
+mod convert_objects;
 mod crash;
 mod ddl_glue;
 mod directory;

@@ -155,9 +155,7 @@ impl TextDecoder {
                 let names = schema.columns().iter().map(|column| column.name.as_str());
                 Plain::Json(Box::new(JsonRows::new(names, options.epoch, options.record_bytes)))
             }
-            Format::Csv(csv) if csv.quote == b'"' && is_apart(csv.delimiter) && options.blanks == Blanks::Keep => {
-                Plain::Csv(None)
-            }
+            Format::Csv(csv) if csv.quote == b'"' && is_apart(csv.delimiter) => Plain::Csv(None),
             Format::Csv(_) | Format::Json { .. } | Format::Parquet | Format::Arrow(_) => Plain::None,
         };
         Self::with(plain, format, schema, options, source)
@@ -392,11 +390,12 @@ impl Fields {
         let mut cells = vec![Cell::Null; members.len()];
         for (mut field, place) in fields.into_iter().zip(&self.places) {
             let Some(place) = *place else { continue };
-            if options.blanks == Blanks::Trim && !field.is_quoted {
+            let is_text = matches!(members[place].reading, super::Reading::Text);
+            if options.blanks == Blanks::Trim && !is_text {
                 field.text = trim(field.text);
             }
             // Between quotes only text is more than a null: writers that quote everything write `""` for no number.
-            let may_be_null = !field.is_quoted || !matches!(members[place].reading, super::Reading::Text);
+            let may_be_null = !field.is_quoted || !is_text;
             if may_be_null && options.null_literals.iter().any(|literal| *literal == field.text) {
                 continue;
             }

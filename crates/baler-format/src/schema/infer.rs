@@ -8,7 +8,7 @@ use std::io::Read;
 
 use super::{Column, Schema, Type, TypeError, widen};
 use crate::decode::{
-    Body, Cut, Cutter, DecodeError, DecodeOptions, Feed, NumberText, Object, nested, number_text, split_fields,
+    Blanks, Body, Cut, Cutter, DecodeError, DecodeOptions, Feed, NumberText, Object, nested, number_text, split_fields,
 };
 use crate::format::{Csv, Format};
 
@@ -101,10 +101,14 @@ impl Inference {
         }
         for (n, field) in fields.into_iter().enumerate() {
             let name = names.map_or_else(|| format!("column_{}", n + 1), |names| names[n].clone());
+            let text = match options.blanks {
+                Blanks::Keep => &*field.text,
+                Blanks::Trim => field.text.trim(),
+            };
             let seen = match field.is_quoted {
                 true => Seen::Scalar(Type::Text),
-                false if options.null_literals.iter().any(|literal| *literal == field.text) => Seen::Null,
-                false => Seen::Scalar(of_field(&field.text)),
+                false if options.null_literals.iter().any(|literal| literal == text) => Seen::Null,
+                false => Seen::Scalar(of_field(text)),
             };
             note(&mut self.seen, name, seen);
         }

@@ -29,6 +29,8 @@ const CODECS: [(&str, &str, &str); 7] = [
 ];
 
 const FORMATS: [&str; 6] = ["jsonl", "json", "csv", "parquet", "arrow", "arrow-file"];
+const ONE_OBJECT_EACH: (&str, &str) =
+    ("partitions by columns are one object each", "leave `max_bytes` out, or partition by more columns");
 const LAYOUTS: [&str; 3] = ["hive", "athena", "dataclient"];
 
 /// A target as it is written, a plain `to` included.
@@ -58,7 +60,6 @@ impl Checker<'_> {
         self.refuse(raw.content_type.as_ref().map(|at| &at.span), "content_type", "combine");
         if let Some(At { value: batch, .. }) = &raw.batch {
             self.refuse(batch.max_objects.as_ref().map(|at| &at.span), "max_objects", "combine");
-            self.refuse(batch.max_bytes.as_ref().map(|at| &at.span), "max_bytes", "combine");
         }
         let covers = raw.covers.as_ref().and_then(|at| self.size(at));
         let time = self.time(raw, pattern);
@@ -73,7 +74,21 @@ impl Checker<'_> {
         let mut targets: Vec<(StoreId, ConvertTarget)> = Vec::new();
         let written = written(raw);
         for target in &written {
-            targets.extend(self.target(pattern, target));
+            let made = self.target(pattern, target);
+            targets.extend(made.map(|(store, made)| {
+                let metadata = if is_s3db { self.metadata(pattern, target) } else { None };
+                (store, ConvertTarget { metadata, ..made })
+            }));
+        }
+        // What is said for the flow holds for every table that says nothing else; its faults are reported there.
+        if let Some(at) = raw.batch.as_ref().and_then(|at| at.value.max_bytes.as_ref()) {
+            let size = at.value.0.parse::<ByteSize>().ok().filter(|size| size.bytes() > 0);
+            for (_, target) in targets.iter_mut().filter(|(_, target)| target.max_bytes.is_none()) {
+                target.max_bytes = size;
+            }
+            if targets.iter().any(|(_, target)| !target.columns.is_empty()) {
+                self.report(&at.span, ONE_OBJECT_EACH.0, ONE_OBJECT_EACH.1);
+            }
         }
         if written.is_empty() {
             self.report(&raw.to.span, "`to` has no tables", "add one with a `path`");
@@ -334,17 +349,24 @@ impl Checker<'_> {
                 None
             }
         });
-        if let Some(at) = written.max_bytes {
-            self.report(
-                &at.span,
-                "`max_bytes` of a target is not in this build",
-                "leave it out: a partition is one object",
-            );
+        if let (Some(at), false) = (written.max_bytes, columns.is_empty()) {
+            self.report(&at.span, ONE_OBJECT_EACH.0, ONE_OBJECT_EACH.1);
         }
         if self.problems.len() > before {
             return None;
         }
-        Some((located.store, ConvertTarget { template, partition, columns, format, codec, level, max_bytes }))
+        Some((
+            located.store,
+            ConvertTarget { template, partition, columns, format, codec, level, max_bytes, metadata: None },
+        ))
+    }
+
+    /// Where the metadata of a data set is copied to, with the layout that wants it beside the data.
+    fn metadata(&mut self, pattern: &Pattern, written: &Written<'_>) -> Option<Template> {
+        let (_, prefix) = (written.layout.filter(|layout| layout.value == "dataclient")?, written.prefix?);
+        let value = format!("{}/{}METADATA.json", prefix.value.trim_end_matches('/'), set_of(pattern));
+        let located = self.located(&At { value, span: prefix.span.clone() }, PathKind::Keys)?;
+        Template::parse(&located.path, pattern).ok()
     }
 
     /// The path of a target, or the one that its layout stands for.
@@ -398,8 +420,7 @@ impl Checker<'_> {
             return None;
         };
         let names: Vec<&str> = pattern.names().filter(|name| !is_time(pattern, name)).collect();
-        let has_set = ["collection", "dataset"].iter().all(|name| names.contains(name));
-        let set = if has_set { "{collection}/{dataset}/".to_owned() } else { String::new() };
+        let set = set_of(pattern);
         let mut path = format!("{}/", prefix.value.trim_end_matches('/'));
         match layout.value.as_str() {
             "hive" => {
@@ -577,6 +598,12 @@ fn written_table<'r>(raw: &RawFlow, table: &'r RawTarget) -> Written<'r> {
         max_bytes: table.max_bytes.as_ref(),
         span: places.into_iter().flatten().next().unwrap_or_else(|| raw.to.span.clone()),
     }
+}
+
+/// The directories of a data set, where keys tell them apart.
+fn set_of(pattern: &Pattern) -> &'static str {
+    let has_set = ["collection", "dataset"].iter().all(|set| pattern.names().any(|name| name == *set));
+    if has_set { "{collection}/{dataset}/" } else { "" }
 }
 
 /// Format and codec by the end of a path: `.csv.gz`.

@@ -252,7 +252,8 @@ pub(super) struct RawTrigger {
 pub(super) struct RawBatch {
     /// The most inputs of one output. Default: no limit. Example: `10_000`.
     pub(super) max_objects: Option<At<u64>>,
-    /// The most bytes of one output. Default: no limit but the store's. Example: `"1GiB"`.
+    /// The most bytes of one output; with `convert` about so many of each object of a partition, which then has a manifest.
+    /// Default: no limit but the store's. Example: `"1GiB"`.
     pub(super) max_bytes: Option<At<RawSize>>,
     /// The least inputs that are worth combining; a smaller group waits. Default: `2`.
     pub(super) min_objects: Option<At<u64>>,

@@ -64,7 +64,8 @@ pub(super) struct RawTarget {
     pub(super) format: Option<At<RawFormat>>,
     /// The codec of the outputs, or within Parquet. Default: as the suffix says; within Parquet `"snappy"`.
     pub(super) compression: Option<At<RawCompression>>,
-    /// An output closes when it would be larger than this; then `path` needs `{index}` and `{run}`. Default: no limit.
+    /// An object closes when it would be larger than about this: a partition then is numbered objects, and a manifest beside
+    /// `path` that names those of the last build. Default: no limit.
     pub(super) max_bytes: Option<At<RawSize>>,
 }
 

@@ -195,8 +195,10 @@ pub struct ConvertTarget {
     pub codec: String,
     /// Its level.
     pub level: Option<i64>,
-    /// An output closes when it would be larger. Units: bytes.
+    /// An object closes when it would be larger: a partition is several then. Units: bytes.
     pub max_bytes: Option<ByteSize>,
+    /// Where the metadata of a data set is copied to, if it is.
+    pub metadata: Option<Template>,
 }
 
 /// Where the columns of records come from.

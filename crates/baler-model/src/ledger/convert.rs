@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::numbered::Numbered;
 use crate::partition::write_path_value;
 use crate::scrub::Scrub;
 use crate::{Key, KeyPart, ObjectVersion, PartitionSize};
@@ -179,6 +180,9 @@ pub struct TargetOptions {
     /// The columns that partition.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
+    /// An object closes when it would be larger. Units: bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
 }
 
 /// What a task of `convert` makes of its inputs.
@@ -215,6 +219,13 @@ pub struct PlannedOutput {
     /// Where the values of columns tell outputs apart: this stands for all of them, and `key` is what their keys begin with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<PlannedSplit>,
+    /// Where it is several objects of a limited size: `key` is that of their manifest, or what their keys begin with where
+    /// they have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numbered: Option<Numbered>,
+    /// What it holds, where it holds no records: the metadata of a data set, copied beside its data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// Outputs that are told apart by the values of columns.
@@ -278,6 +289,21 @@ impl PlannedSplit {
 }
 
 impl PlannedOutput {
+    /// Its key, where one object stands for it.
+    pub fn exact_key(&self) -> Option<&Key> {
+        let is_prefix = self.split.is_some() || self.numbered.as_ref().is_some_and(|numbered| !numbered.manifest);
+        (!is_prefix).then_some(&self.key)
+    }
+
+    /// What the keys of its objects begin with, where these are found when it is written.
+    pub fn prefix(&self) -> Option<&str> {
+        match (&self.split, &self.numbered) {
+            (Some(_), _) => Some(self.key.as_str()),
+            (None, Some(numbered)) => Some(numbered.before.as_str()),
+            (None, None) => None,
+        }
+    }
+
     /// Whether it holds records of the input of this number.
     pub fn takes(&self, input: u32) -> bool {
         self.inputs.iter().any(|(start, end)| (*start..*end).contains(&input))

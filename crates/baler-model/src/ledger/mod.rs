@@ -7,6 +7,7 @@ mod account;
 mod convert;
 mod event;
 mod mark;
+mod numbered;
 mod plan;
 mod seal;
 
@@ -17,6 +18,7 @@ pub use convert::{
 };
 pub use event::{CommittedObject, Counts, Entry, Event, Manifest, OutputClaim, Trigger};
 pub use mark::{FailedAttempt, Failure, Heartbeat, Mark, Outcome, OutputRecords, Work};
+pub use numbered::Numbered;
 pub use plan::{
     Claim, ClaimsHeader, CombineOptions, DisposalPlan, GroupId, OperationOptions, PlanHeader, PlannedStore,
     SeparatorRule, Task, redshift_manifest_key,

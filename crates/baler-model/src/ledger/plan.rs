@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::convert::{ConvertOptions, ConvertTask};
+use super::convert::{ConvertOptions, ConvertTask, PlannedOutput};
 use super::event::{Counts, Manifest};
 use crate::{FlowName, InputVersion, Key, LogSeq, ObjectVersion, RunId, TaskId};
 
@@ -146,8 +146,7 @@ impl Task {
                 vec![self.key.clone(), redshift_manifest_key(&self.key)]
             }
             (OperationOptions::Convert(_), Some(convert)) => {
-                let outputs =
-                    convert.outputs.iter().filter(|output| output.split.is_none()).map(|output| output.key.clone());
+                let outputs = convert.outputs.iter().filter_map(PlannedOutput::exact_key).cloned();
                 outputs.chain([convert.quarantine.clone()]).collect()
             }
             (OperationOptions::Combine(_) | OperationOptions::Convert(_), _) => vec![self.key.clone()],
@@ -156,8 +155,7 @@ impl Task {
 
     /// What the keys begin with that it writes besides, where they come from data.
     pub fn output_prefixes(&self) -> impl Iterator<Item = &str> {
-        let split = self.convert.iter().flat_map(|convert| &convert.outputs).filter(|output| output.split.is_some());
-        split.map(|output| output.key.as_str())
+        self.convert.iter().flat_map(|convert| &convert.outputs).filter_map(PlannedOutput::prefix)
     }
 
     /// The version that one of its staged outputs replaces; `None` where nothing may be there.
@@ -177,6 +175,15 @@ impl Task {
     /// Whether an input is read again, without being claimed.
     pub fn is_reread(&self, input: u32) -> bool {
         self.convert.as_ref().is_some_and(|convert| convert.reread.binary_search(&input).is_ok())
+    }
+
+    /// Whether a staged output is a manifest: it is published when what it names is.
+    pub fn is_manifest(&self, number: u32, key: &Key) -> bool {
+        let is_numbered = |output: &PlannedOutput| output.numbered.is_some() && output.exact_key() == Some(key);
+        match &self.convert {
+            Some(convert) => convert.outputs.iter().any(is_numbered),
+            None => self.is_beside(number),
+        }
     }
 
     /// Whether an output only tells of the first one, and is worth nothing without it.

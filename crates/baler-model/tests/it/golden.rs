@@ -306,6 +306,7 @@ fn plans_of_records_of_version_1_are_read_and_written_as_ever() {
         level: None,
         partition: None,
         columns: Vec::new(),
+        max_bytes: None,
     };
     let options = ConvertOptions {
         schemas: vec![PlannedSchema { columns: "id: int64, at: timestamp(ms, UTC)".into(), origin: "inferred".into() }],
@@ -357,6 +358,8 @@ fn plans_of_records_of_version_1_are_read_and_written_as_ever() {
             parts: vec![KeyPart::Text("d/".into()), KeyPart::Column(0), KeyPart::Text(".arrow.sz".into())],
             previous: vec![(key("d/ch.arrow.sz"), ObjectVersion::new("9"))],
         }),
+        numbered: None,
+        text: None,
     };
     let convert = ConvertTask {
         schema: 0,

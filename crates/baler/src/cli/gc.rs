@@ -86,8 +86,8 @@ fn text(collected: &[Collected], effect: Effect) -> String {
     };
     let mut text = String::new();
     for Collected { flow, report, .. } in collected {
-        let GcReport { uploads, intermediates, ledger_files } = report;
-        if uploads.is_empty() && intermediates.is_empty() && ledger_files.is_empty() {
+        let GcReport { uploads, intermediates, ledger_files, superseded } = report;
+        if *report == GcReport::default() {
             text.push_str(&format!("{flow}: nothing to remove\n"));
             continue;
         }
@@ -96,12 +96,16 @@ fn text(collected: &[Collected], effect: Effect) -> String {
             ("abandoned upload", uploads.clone()),
             ("private intermediate", keys(intermediates)),
             ("leftover of ended runs", keys(ledger_files)),
+            ("object of an earlier build", keys(superseded)),
         ];
         for (kind, names) in kinds.iter().filter(|(_, names)| !names.is_empty()) {
             let number = names.len() as u64;
             let counted = match *kind {
                 "leftover of ended runs" if number != 1 => {
                     format!("{} leftovers of ended runs", quantity::count(number))
+                }
+                "object of an earlier build" if number != 1 => {
+                    format!("{} objects of earlier builds", quantity::count(number))
                 }
                 kind => quantity::things(number, kind),
             };

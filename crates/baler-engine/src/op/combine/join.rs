@@ -10,12 +10,12 @@ use baler_model::ledger::{Account, CombineOptions, PlanHeader, Task, Work, redsh
 use baler_model::{AttemptId, Key, Staged, Stamp};
 use baler_store::OutputAttributes;
 use bytes::Bytes;
-use serde_json::json;
 
 use crate::error::TaskError;
 use crate::flow::Flow;
 use crate::op::Done;
 use crate::op::combine::decode;
+use crate::op::redshift;
 
 /// What joining inputs gave.
 #[derive(Debug)]
@@ -77,17 +77,13 @@ pub(crate) async fn execute(
 }
 
 /// Stages `{output}.manifest` for Redshift's COPY. It tells of the output alone: no source is read.
-///
-/// Source: Amazon Redshift, "Using a manifest to specify data files".
 pub(crate) async fn stage_redshift_manifest(
     flow: &Flow,
     stamp: &Stamp,
     output: &Key,
     content_length: u64,
 ) -> Result<Staged, TaskError> {
-    let url = format!("{}/{output}", flow.target.info().url.trim_end_matches('/'));
-    let entry = json!({ "url": url, "mandatory": true, "meta": { "content_length": content_length } });
-    let body = Bytes::from(json!({ "entries": [entry] }).to_string());
+    let body = Bytes::from(redshift::manifest(&flow.target.info().url, [(output, content_length)]));
     let attributes = OutputAttributes { content_type: Some("application/json".into()) };
     let crc = baler_store::Crc64::of(&body);
     let writer = flow.target.stage(&redshift_manifest_key(output), stamp, &attributes).await?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
 use baler_format::codec::{self, Codec};
-use baler_format::decode::{self, DecodeOptions, Source};
+use baler_format::decode::{self, Source};
 use baler_format::schema::Inference;
 use baler_format::schema::{Column, Drift, S3db, Schema, settle};
 use baler_model::config::{ConvertConfig, SchemaBase};
@@ -40,9 +40,16 @@ pub(crate) struct Schemas {
     pub(crate) planned: Vec<PlannedSchema>,
     /// Of each group the number of its schema, or why it has none.
     groups: Vec<Result<u32, FailureReport>>,
+    /// Of each schema the text of the metadata file that it comes from, if it does.
+    metadata: Vec<Option<String>>,
 }
 
 impl Schemas {
+    /// The metadata file that a schema comes from.
+    pub(crate) fn metadata(&self, schema: u32) -> Option<&str> {
+        self.metadata.get(schema as usize)?.as_deref()
+    }
+
     pub(crate) fn of_group(&self, group: usize) -> Result<u32, FailureReport> {
         self.groups[group].clone()
     }
@@ -61,14 +68,16 @@ pub(crate) async fn resolve(
         Ok((schema, origin)) => Schemas {
             planned: vec![PlannedSchema { columns: schema.to_string(), origin: origin.to_owned() }],
             groups: groups.iter().map(|_| Ok(0)).collect(),
+            metadata: Vec::new(),
         },
         Err(failure) => Schemas {
             planned: Vec::new(),
             groups: groups.iter().map(|group| Err(refused(group, failure.clone()))).collect(),
+            metadata: Vec::new(),
         },
     };
     if groups.is_empty() {
-        return Ok(Schemas { planned: Vec::new(), groups: Vec::new() });
+        return Ok(Schemas { planned: Vec::new(), groups: Vec::new(), metadata: Vec::new() });
     }
     match &options.schema.base {
         SchemaBase::Declared => {
@@ -148,7 +157,7 @@ async fn of_metadata(draft: Draft<'_>, options: &ConvertConfig, groups: &[Group]
     let flow = draft.flow;
     let store = flow.env.stores.open(&place.store)?;
     let mut known: BTreeMap<String, Result<u32, Failure>> = BTreeMap::new();
-    let mut schemas = Schemas { planned: Vec::new(), groups: Vec::new() };
+    let mut schemas = Schemas { planned: Vec::new(), groups: Vec::new(), metadata: Vec::new() };
     for group in groups {
         let mut files: Vec<String> = Vec::new();
         for input in &group.inputs {
@@ -177,9 +186,11 @@ async fn of_metadata(draft: Draft<'_>, options: &ConvertConfig, groups: &[Group]
                 Ok(bytes) => S3db::parse(&bytes)
                     .map_err(|error| error.to_string())
                     .and_then(|metadata| overridden(metadata.schema, &options.schema.columns))
+                    .map(|schema| (schema, String::from_utf8_lossy(&bytes).into_owned()))
                     .map_err(|error| failure(format!("`{key}`: {error}"), hint)),
             };
-            let number = schema.map(|schema| {
+            let number = schema.map(|(schema, text)| {
+                schemas.metadata.push(Some(text));
                 schemas.planned.push(PlannedSchema { columns: schema.to_string(), origin: file.clone() });
                 u32::try_from(schemas.planned.len() - 1).unwrap_or(u32::MAX)
             });
@@ -217,7 +228,7 @@ async fn infer(flow: &Flow, options: &ConvertConfig, groups: &[Group]) -> Result
             Err(error) => return Err(error.into()),
         };
         let codec = kind.codec.unwrap_or_else(|| Codec::sniff(&bytes));
-        let decoding = DecodeOptions::default();
+        let decoding = kinds::decoding(&options.scrub);
         if whole {
             let source = match codec {
                 Codec::None => Source::bytes(bytes),

@@ -45,7 +45,7 @@ pub(crate) async fn execute(
     // Two tasks of any size may run at once; of small ones as many as there is memory for.
     let grant = task.bytes().saturating_mul(4).saturating_add(BASE).min(limits.memory / 2);
     let _memory = limits.memory(grant).await;
-    let mut job = Job::new(options, convert, &task.inputs, &*flow.env.secrets, grant)?;
+    let mut job = Job::new(options, convert, &task.inputs, &flow.target.info().url, &*flow.env.secrets, grant)?;
     let (staged, counted) = loop {
         let made;
         (job, made) = make(flow, job, &stamp).await;

@@ -1,8 +1,10 @@
 //! Formats and codecs of a plan as `baler-format` has them, and how an input's own are found out.
 
 use baler_format::codec::{Codec, Compression};
+use baler_format::decode::{Blanks, DecodeOptions};
 use baler_format::{Csv, Format, Ipc};
 use baler_model::ledger::{ConvertOptions, FormatOptions, TargetOptions};
+use baler_model::scrub::{Scrub, Trim};
 
 /// The format that options stand for.
 pub(crate) fn format(options: &FormatOptions, records: &[String]) -> Format {
@@ -45,6 +47,17 @@ pub(crate) fn input_kind(declared: Option<&FormatOptions>, records: &[String], k
 /// As [`input_kind`], with what a plan says.
 pub(crate) fn planned_kind(options: &ConvertOptions, key: &str) -> Result<InputKind, String> {
     input_kind(options.input.as_ref(), &options.records, key)
+}
+
+/// How inputs are decoded where a scrub has a say: what stands for null, and blanks, before fields of CSV are typed.
+pub(crate) fn decoding(scrub: &Scrub) -> DecodeOptions {
+    let default = DecodeOptions::default();
+    let null_literals = default.null_literals.iter().chain(&scrub.null_values).cloned().collect();
+    let blanks = match scrub.trim {
+        Trim::All => Blanks::Trim,
+        Trim::Nothing | Trim::Columns(_) => Blanks::Keep,
+    };
+    DecodeOptions { null_literals, blanks, ..default }
 }
 
 /// Format and compression of a target. Errors: a text for people, when the codec has no such level.

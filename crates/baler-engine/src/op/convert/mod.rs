@@ -4,9 +4,10 @@
 //! - [`columns`] finds out which columns the records have;
 //! - [`scrub`] changes records between decoding and encoding; [`tables`] and [`ddl`] tell Athena and Glue of the outputs;
 //! - [`kinds`] tells formats and codecs; [`preview`] shows the first records, [`aside`] what was set aside;
-//! - [`execute`] executes one task: [`feed`] brings bytes, a [`job`] decodes ([`decoding`]) and encodes them on threads,
-//!   [`upload`] stages what comes out, [`rejects`] writes what is set aside, [`routing`] tells records apart by
-//!   their time, [`split`] by the values of columns.
+//! - [`execute`] executes one task: [`feed`] brings bytes, a [`job`] decodes ([`decoding`]) them on threads,
+//!   [`writing`] writes them to their outputs, each an [`object`], [`upload`] stages what comes out, [`rejects`] writes what
+//!   is set aside, [`routing`] tells records apart by their time, [`split`] by the values of columns, whose outputs
+//!   [`partitions`] writes.
 
 pub mod aside;
 pub mod columns;
@@ -16,6 +17,8 @@ pub(crate) mod execute;
 mod feed;
 mod job;
 pub(crate) mod kinds;
+mod object;
+mod partitions;
 pub mod plan;
 pub mod preview;
 mod rejects;
@@ -24,3 +27,4 @@ pub mod scrub;
 mod split;
 pub mod tables;
 mod upload;
+mod writing;

@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use baler_model::config::{ConvertConfig, ConvertTarget, Overwrite, TimeSource};
 use baler_model::ledger::{
-    ConvertOptions, ConvertTask, Failure, GroupId, OperationOptions, PlannedOutput, PlannedSplit, TargetOptions, Task,
-    ranges,
+    ConvertOptions, ConvertTask, Failure, GroupId, Numbered, OperationOptions, PlannedOutput, PlannedSplit,
+    TargetOptions, Task, ranges, redshift_manifest_key,
 };
 use baler_model::{InputVersion, Key, KeyPart, ObjectVersion, Partition, RenderContext, RunId, TaskId, Value};
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use super::{columns, job, kinds};
@@ -90,6 +90,7 @@ pub(super) fn planned_target(target: &ConvertTarget) -> TargetOptions {
         level: target.level,
         partition: target.partition,
         columns: target.columns.clone(),
+        max_bytes: target.max_bytes.map(|size| size.bytes()),
     }
 }
 
@@ -143,6 +144,7 @@ type Feeds = (usize, Key, How);
 struct How {
     span: Option<(i64, i64)>,
     split: Option<PlannedSplit>,
+    numbered: Option<Numbered>,
 }
 
 /// The first instant of a partition, and the seconds that it holds where records tell.
@@ -291,16 +293,27 @@ impl Planner<'_> {
                     }
                     let columns = target.columns.clone();
                     let split = PlannedSplit { columns, parts, previous: Vec::new() };
-                    feeds.push((to, Key::from_listed(prefix), How { span: None, split: Some(split) }));
+                    feeds.push((to, Key::from_listed(prefix), How { split: Some(split), ..How::default() }));
                     continue;
                 }
                 let rendered = target.template.render(&context).map_err(|error| {
                     refuse(format!("`to` cannot be filled for `{key}`: {error}"), error.hint().unwrap_or(""))
                 })?;
-                feeds.push((to, rendered, How { span, split: None }));
+                let (key, numbered) = self.numbered(target, rendered);
+                feeds.push((to, key, How { span, numbered, split: None }));
             }
         }
         Ok(feeds)
+    }
+
+    /// The key by which an output is known, and how its objects are named where it is several.
+    fn numbered(&self, target: &ConvertTarget, key: Key) -> (Key, Option<Numbered>) {
+        let Some(max_bytes) = target.max_bytes.map(|size| size.bytes()) else { return (key, None) };
+        if target.template.names_runs() {
+            let numbered = Numbered::beside(&key, max_bytes);
+            return (Key::from_listed(numbered.before.clone()), Some(numbered));
+        }
+        (redshift_manifest_key(&key), Some(Numbered::versioned(&key, self.draft.run, max_bytes)))
     }
 
     /// The partitions of a target that an object of this instant feeds, and the seconds that each holds where its records
@@ -364,6 +377,7 @@ impl Planner<'_> {
         let checked: Vec<(Group, Result<ConvertTask, NameError>)> =
             stream::iter(checked).buffered(self.draft.flow.env.limits.concurrency).collect().await;
         let mut tasks: Vec<Task> = Vec::new();
+        let mut copied: BTreeSet<Key> = BTreeSet::new();
         for (group, convert) in checked {
             let mut convert = match convert {
                 Ok(convert) => convert,
@@ -382,6 +396,8 @@ impl Planner<'_> {
                 self.refused.push(FailureReport::new(convert.outputs[0].key.as_str(), failure));
                 continue;
             }
+            let copies = self.metadata(&group, convert.schema, schemas, held, &mut copied).await?;
+            convert.outputs.extend(copies);
             let first = &convert.outputs[0];
             tasks.push(Task {
                 task: TaskId(number),
@@ -405,13 +421,17 @@ impl Planner<'_> {
     ) -> Result<ConvertTask, NameError> {
         let mut outputs = Vec::with_capacity(group.outputs.len());
         for ((to, key), Fed { how, inputs }) in &group.outputs {
-            if self.draft.would_consume(key) || (how.split.is_some() && self.draft.may_consume_under(key)) {
+            let objects = how.numbered.as_ref().map(|numbered| Key::from_listed(numbered.before.clone()));
+            let prefix = objects.as_ref().or(how.split.as_ref().map(|_| key));
+            if self.draft.would_consume(key) || prefix.is_some_and(|prefix| self.draft.may_consume_under(prefix)) {
                 let error = format!("output `{key}` would be matched by the flow's own `from`");
                 let hint = "write under another prefix, or with another suffix, than `from` reads";
                 return Err(NameError::refuse(key, error, hint));
             }
             let mut split = how.split.clone();
             let replaces = match &mut split {
+                // Only its objects are written, all of them new.
+                None if how.numbered.as_ref().is_some_and(|numbered| !numbered.manifest) => None,
                 None => self.replaces(key, held).await?,
                 Some(split) => {
                     self.previous(split);
@@ -430,10 +450,56 @@ impl Planner<'_> {
             }
             let to = u32::try_from(*to).unwrap_or(u32::MAX);
             let inputs = ranges(inputs.iter().copied());
-            outputs.push(PlannedOutput { to, key: key.clone(), replaces, inputs, span: how.span, split });
+            let (key, span, numbered) = (key.clone(), how.span, how.numbered.clone());
+            outputs.push(PlannedOutput { to, key, replaces, inputs, span, split, numbered, text: None });
         }
         let reread = (0u32..).zip(&group.reread).filter(|(_, reread)| **reread).map(|(number, _)| number).collect();
         Ok(ConvertTask { schema, outputs, reread, quarantine: Key::from_listed(String::new()) })
+    }
+
+    /// The metadata of a group's data set, where it is to lie beside the data and does not as it is now; once for all groups.
+    ///
+    /// Cost: a HEAD and a GET for each target that wants it. One that somebody else wrote there is left alone.
+    async fn metadata(
+        &self,
+        group: &Group,
+        schema: u32,
+        schemas: &columns::Schemas,
+        held: &BTreeSet<&str>,
+        copied: &mut BTreeSet<Key>,
+    ) -> Result<Vec<PlannedOutput>, EngineError> {
+        let Some(text) = schemas.metadata(schema) else { return Ok(Vec::new()) };
+        let mut outputs = Vec::new();
+        for (to, target) in (0u32..).zip(&self.options.targets) {
+            let Some(template) = &target.metadata else { continue };
+            let (pattern, run, now) = (self.draft.pattern, self.draft.run, self.draft.flow.env.template_time());
+            let keys: &[&str] = &[group.inputs[0].key.as_str()];
+            let context = RenderContext { pattern, keys, index: 0, now, run, partition: Partition::default() };
+            let Ok(key) = template.render(&context) else { continue };
+            if self.draft.would_consume(&key) || copied.contains(&key) {
+                continue;
+            }
+            let replaces = match self.replaces(&key, held).await {
+                Ok(replaces) => replaces,
+                Err(NameError::Engine(error)) => return Err(error),
+                Err(NameError::Refused(_)) => continue,
+            };
+            if replaces.is_some() {
+                let mut there = self.draft.flow.target.get(&key, None, None).await?.body;
+                let mut bytes = Vec::with_capacity(text.len());
+                while let Some(chunk) = there.try_next().await? {
+                    bytes.extend_from_slice(&chunk);
+                }
+                if bytes == text.as_bytes() {
+                    continue;
+                }
+            }
+            copied.insert(key.clone());
+            let text = Some(text.to_owned());
+            let (inputs, span, split, numbered) = (Vec::new(), None, None, None);
+            outputs.push(PlannedOutput { to, key, replaces, inputs, span, split, numbered, text });
+        }
+        Ok(outputs)
     }
 
     /// What earlier runs wrote of outputs that the values of columns tell apart.

@@ -57,7 +57,7 @@ pub async fn preview(flow: &Flow, state: &LedgerState, limit: usize) -> Result<P
         }
         let schema = &options.schemas[convert.schema as usize];
         (shown.columns, shown.origin) = (schema.columns.clone(), schema.origin.clone());
-        let job = match Job::new(options, convert, &task.inputs, &*flow.env.secrets, 0) {
+        let job = match Job::new(options, convert, &task.inputs, &flow.target.info().url, &*flow.env.secrets, 0) {
             Ok(job) => Arc::new(job),
             Err(error) => {
                 shown.refused.push(crate::report::FailureReport::new(task.key.as_str(), error.failure));

@@ -19,6 +19,8 @@
 //!   column that a step leaves unchanged.
 //! - INV-SCRUB-3: neither a reason nor an error shows a salt or the value of a column that is masked or hashed.
 //!
+//! In CSV `null_values`, and `trim` of all columns, hold for fields of any type: the decoder applies them before it types.
+//!
 //! Null stays null in every step. Memory: the columns that change, once more.
 
 mod cast;

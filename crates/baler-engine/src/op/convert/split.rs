@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Cursor, Write};
+use std::os::unix::fs::FileExt;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch, UInt32Array};
@@ -204,12 +205,15 @@ impl Split {
         Ok(())
     }
 
-    /// The outputs, by key. Values that are written alike, such as null and empty text, share one.
-    pub(super) fn sorted(&self, planned: &PlannedSplit) -> Result<Vec<Sorted>, KeyError> {
+    /// The outputs, by key: no more rows come. Values that are written alike, such as null and empty text, share one.
+    pub(super) fn sorted(&mut self, planned: &PlannedSplit) -> Result<Vec<Sorted>, TaskError> {
+        if let Some(file) = &mut self.spilled {
+            file.flush().map_err(|error| no_room(&error))?;
+        }
         let mut outputs: BTreeMap<Key, Sorted> = BTreeMap::new();
         for (number, partition) in (0u32..).zip(&self.partitions) {
             let values: Vec<Option<&str>> = partition.values.iter().map(Option::as_deref).collect();
-            let key = planned.key(&values)?;
+            let key = planned.key(&values).map_err(|error| no_key(&error))?;
             let output = outputs.entry(key.clone()).or_insert_with(|| Sorted { key, rows: 0, partitions: Vec::new() });
             output.rows += partition.rows;
             output.partitions.push(number);
@@ -219,18 +223,16 @@ impl Split {
 
     /// Hands on the rows of one output, in their order.
     pub(super) fn each(
-        &mut self,
+        &self,
         output: &Sorted,
         mut take: impl FnMut(&RecordBatch) -> Result<(), TaskError>,
     ) -> Result<(), TaskError> {
         for number in &output.partitions {
-            for (offset, length) in self.partitions[*number as usize].blocks.clone() {
-                let Some(file) = &mut self.spilled else { break };
-                file.flush().map_err(|error| no_room(&error))?;
-                let file = file.get_mut();
-                file.seek(SeekFrom::Start(offset)).map_err(|error| no_room(&error))?;
-                let stretch = BufReader::new(io::Read::take(file, length));
-                for rows in StreamReader::try_new(stretch, None).map_err(broken)? {
+            for &(offset, length) in &self.partitions[*number as usize].blocks {
+                let Some(file) = &self.spilled else { break };
+                let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+                file.get_ref().read_exact_at(&mut bytes, offset).map_err(|error| no_room(&error))?;
+                for rows in StreamReader::try_new(Cursor::new(bytes), None).map_err(broken)? {
                     take(&rows.map_err(broken)?)?;
                 }
             }
@@ -251,6 +253,11 @@ fn block(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
 
 fn broken(error: ArrowError) -> TaskError {
     TaskError { kind: Kind::Internal, failure: Failure { error: error.to_string(), hint: None } }
+}
+
+fn no_key(error: &KeyError) -> TaskError {
+    let hint = "shorten the path, or partition by another column";
+    TaskError::data(format!("the value of a column gives no key: {error}"), Some(hint))
 }
 
 fn no_room(error: &io::Error) -> TaskError {

@@ -118,6 +118,11 @@ fn of_target(
     base: &str,
     database: &str,
 ) -> Result<Vec<Defined>, String> {
+    if target.max_bytes.is_some() && !target.template.names_runs() {
+        let detail =
+            "a partition is several objects, which its manifest names: Athena reads directories, earlier builds too";
+        return Err(detail.to_owned());
+    }
     let (format, compression) = kinds::target_kind(&plan::planned_target(target))?;
     let pieces = pieces(target.template.as_str());
     let first = pieces.iter().position(|piece| matches!(piece, Piece::Partition { .. })).unwrap_or(pieces.len());

@@ -4,21 +4,28 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use baler_model::{Key, Staged, Stamp};
-use baler_store::{Crc64, OutputAttributes, StagedWriter, Store, StoreError};
+use baler_model::ledger::Failure;
+use baler_model::{Key, Kind, Staged, Stamp};
+use baler_store::{Crc64, OutputAttributes, Store, StoreError};
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
+use futures::stream::{self, FuturesUnordered};
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::TaskError;
 
 /// The least part: what S3 asks for and a bit.
 const PART: usize = 6 << 20;
 /// Parts grow so that ten thousand of them hold the largest object.
 const PARTS_OF_A_SIZE: u32 = 1_000;
-/// Parts that are on their way at a time.
+/// Parts of one output that are on their way at a time.
 const AT_ONCE: usize = 3;
+/// Bytes of parts that wait or are on their way.
+const ROOM: usize = 3 * PART;
+/// Outputs that are made durable at a time.
+const ENDING: usize = 16;
 
 /// What a thread asks of the store.
 pub(super) enum Step {
@@ -106,58 +113,151 @@ impl Write for PartWriter {
     }
 }
 
+/// Said by the thread that writes: why the store took no more is known to [`upload`].
+pub(super) fn upload_failed(error: &io::Error) -> TaskError {
+    TaskError {
+        kind: Kind::Transient,
+        failure: Failure { error: format!("an output cannot be staged: {error}"), hint: None },
+    }
+}
+
+/// What the driver of one output is sent.
+enum Sent {
+    Part { number: u32, bytes: Bytes, _room: OwnedSemaphorePermit },
+    End { crc64nvme: u64, _place: OwnedSemaphorePermit },
+}
+
+/// An output that has begun.
+struct Begun {
+    output: usize,
+    key: Key,
+    content_type: &'static str,
+    sent: mpsc::UnboundedReceiver<Sent>,
+}
+
 /// Takes steps until the thread has no more; yields what was staged, by the number of the output.
+///
+/// Outputs are staged beside each other: while one is begun or made durable, parts of others are written. What waits is
+/// bounded: parts by their bytes, outputs that are being ended by their number.
 ///
 /// When it fails, or is dropped, outputs that were begun stay staged under this attempt, which no mark names: they are
 /// given up where that can still be done, else left to `gc`.
 pub(super) async fn upload(
     target: Arc<dyn Store>,
     stamp: Stamp,
-    mut steps: impl Stream<Item = Step> + Unpin,
+    steps: impl Stream<Item = Step> + Unpin,
 ) -> Result<BTreeMap<usize, Staged>, StoreError> {
-    let mut writers: BTreeMap<usize, Arc<Box<dyn StagedWriter>>> = BTreeMap::new();
-    let mut staged = BTreeMap::new();
-    let mut parts: FuturesUnordered<BoxFuture<'static, Result<(), StoreError>>> = FuturesUnordered::new();
-    let done = async {
-        while let Some(step) = steps.next().await {
-            match step {
-                Step::Begin { output, key, content_type } => {
-                    let attributes = OutputAttributes { content_type: Some(content_type.to_owned()) };
-                    writers.insert(output, Arc::new(target.stage(&key, &stamp, &attributes).await?));
-                }
-                Step::Part { output, number, bytes } => {
-                    let writer = Arc::clone(&writers[&output]);
-                    let most = if writer.in_order() { 1 } else { AT_ONCE };
-                    while parts.len() >= most {
-                        parts.next().await.transpose()?;
-                    }
-                    parts.push(Box::pin(async move { writer.write_part(number, vec![bytes]).await }));
-                }
-                Step::End { output, crc64nvme } => {
-                    while let Some(part) = parts.next().await {
-                        part?;
-                    }
-                    if let Some(writer) = writers.remove(&output).and_then(Arc::into_inner) {
-                        staged.insert(output, writer.finish(Some(crc64nvme)).await?);
-                    }
-                }
-            }
-        }
-        Ok::<(), StoreError>(())
+    let failed = CancellationToken::new();
+    let (begin, begun) = mpsc::unbounded_channel();
+    let hand_on = async {
+        // Dropped at its end: outputs without an end are given up then.
+        failed.run_until_cancelled(hand_on(steps, begin)).await;
     };
-    let done = done.await;
-    drop(parts);
-    if done.is_err() || !writers.is_empty() {
-        for writer in writers.into_values().filter_map(Arc::into_inner) {
-            if let Err(error) = writer.abort().await {
-                tracing::debug!(%error, "a failed attempt's upload is left for gc");
+    let drive = async {
+        let begun = stream::unfold(begun, async |mut begun| Some((begun.recv().await?, begun)));
+        let outputs = begun.map(|begun: Begun| async {
+            let output = begun.output;
+            let staged = stage(&*target, &stamp, begun).await;
+            if staged.is_err() {
+                failed.cancel();
             }
+            (output, staged)
+        });
+        outputs.buffer_unordered(usize::MAX).collect::<Vec<_>>().await
+    };
+    let ((), outputs) = futures::join!(hand_on, drive);
+    let (mut staged, mut fault, mut is_whole) = (BTreeMap::new(), None, true);
+    for (output, ended) in outputs {
+        match ended {
+            Ok(Some(ended)) => drop(staged.insert(output, ended)),
+            Ok(None) => is_whole = false,
+            Err(error) => fault = fault.or(Some(error)),
         }
+    }
+    if fault.is_some() || !is_whole {
         for staged in staged.values() {
             if let Err(error) = target.abort_staged(staged).await {
                 tracing::debug!(%error, "a failed attempt's upload is left for gc");
             }
         }
     }
-    done.map(|()| staged)
+    fault.map_or(Ok(staged), Err)
+}
+
+/// Hands each step to the driver of its output.
+async fn hand_on(mut steps: impl Stream<Item = Step> + Unpin, begin: mpsc::UnboundedSender<Begun>) {
+    let (room, places) = (Arc::new(Semaphore::new(ROOM)), Arc::new(Semaphore::new(ENDING)));
+    let mut outputs: BTreeMap<usize, mpsc::UnboundedSender<Sent>> = BTreeMap::new();
+    while let Some(step) = steps.next().await {
+        // A driver that takes nothing any more has failed, which ends this, too.
+        let _gone = match step {
+            Step::Begin { output, key, content_type } => {
+                let (to, sent) = mpsc::unbounded_channel();
+                outputs.insert(output, to);
+                begin.send(Begun { output, key, content_type, sent }).is_err()
+            }
+            Step::Part { output, number, bytes } => {
+                let needed = u32::try_from(bytes.len().clamp(1, ROOM)).unwrap_or(u32::MAX);
+                let room = Arc::clone(&room).acquire_many_owned(needed).await.expect("nobody closes it");
+                outputs[&output].send(Sent::Part { number, bytes, _room: room }).is_err()
+            }
+            Step::End { output, crc64nvme } => {
+                let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
+                let to = outputs.remove(&output);
+                to.is_some_and(|to| to.send(Sent::End { crc64nvme, _place: place }).is_err())
+            }
+        };
+    }
+}
+
+/// Stages one output; gives it up, and yields nothing, where its end never comes.
+async fn stage(target: &dyn Store, stamp: &Stamp, begun: Begun) -> Result<Option<Staged>, StoreError> {
+    let Begun { key, content_type, mut sent, .. } = begun;
+    let attributes = OutputAttributes { content_type: Some(content_type.to_owned()) };
+    let writer = Arc::new(target.stage(&key, stamp, &attributes).await?);
+    let most = if writer.in_order() { 1 } else { AT_ONCE };
+    let mut parts = FuturesUnordered::new();
+    let mut end = None;
+    let written = async {
+        loop {
+            // Parts are driven while the next is waited for: it may wait for the room that they hold.
+            let step = tokio::select! {
+                Some(part) = parts.next() => {
+                    part?;
+                    continue;
+                }
+                step = sent.recv(), if parts.len() < most => step,
+            };
+            match step {
+                Some(Sent::Part { number, bytes, _room: room }) => {
+                    let writer = Arc::clone(&writer);
+                    parts.push(async move {
+                        let _room = room;
+                        writer.write_part(number, vec![bytes]).await
+                    });
+                }
+                Some(Sent::End { crc64nvme, _place: place }) => {
+                    end = Some((crc64nvme, place));
+                    break;
+                }
+                None => break,
+            }
+        }
+        while let Some(part) = parts.next().await {
+            part?;
+        }
+        Ok::<(), StoreError>(())
+    };
+    let written = written.await;
+    drop(parts);
+    let writer = Arc::into_inner(writer).expect("no part is being written any more");
+    match (written, end) {
+        (Ok(()), Some((crc64nvme, _place))) => writer.finish(Some(crc64nvme)).await.map(Some),
+        (written, _) => {
+            if let Err(error) = writer.abort().await {
+                tracing::debug!(%error, "a failed attempt's upload is left for gc");
+            }
+            written.map(|()| None)
+        }
+    }
 }
