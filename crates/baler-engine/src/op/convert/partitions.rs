@@ -46,10 +46,10 @@ pub(super) fn write(
     steps: &Steps,
     to: usize,
     planned: &PlannedSplit,
-    mut split: Option<Split>,
+    split: Option<Split>,
     first: usize,
 ) -> Result<Vec<OutputRecords>, TaskError> {
-    let sorted = match &mut split {
+    let sorted = match &split {
         Some(split) => split.sorted(planned)?,
         None => Vec::new(),
     };

@@ -1,41 +1,44 @@
-//! Tells records apart by the values of columns, in two passes: first rows are sorted by partition as they come, held up to a
-//! budget and then written to a temporary file; then each partition is put together and written, one after the other.
+//! Tells records apart by the values of columns, in two passes: first it is noted which rows belong to which partition; rows
+//! are held up to a budget and then written to a temporary file, partition by partition; then each partition is put together.
 //!
 //! So a thousand partitions take no more memory than one. The temporary file has no name: a crash leaves nothing of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufWriter, Cursor, Write};
+use std::io::{self, Cursor};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, RecordBatch, UInt32Array};
+use arrow_array::{Array, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_ipc::CompressionType;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
-use arrow_select::concat::concat_batches;
-use arrow_select::take::take_record_batch;
+use arrow_select::interleave::interleave_record_batch;
 use baler_model::ledger::PlannedSplit;
 use baler_model::{Key, KeyError, Kind};
+use parking_lot::Mutex;
 
+use super::object::ROWS;
 use crate::error::TaskError;
 use baler_model::ledger::Failure;
 
 /// Records on their way to outputs that the values of columns tell apart.
 pub(super) struct Split {
-    schema: SchemaRef,
     /// Which columns tell them apart.
     columns: Vec<usize>,
     /// The number of a partition by its values.
     numbers: HashMap<String, u32>,
     partitions: Vec<Partition>,
-    held: Vec<Held>,
+    held: Vec<RecordBatch>,
     held_bytes: usize,
     /// So many bytes are held at most.
     budget: usize,
-    spilled: Option<BufWriter<File>>,
+    /// Threads that put rows aside.
+    threads: usize,
+    spilled: Option<File>,
     end: u64,
 }
 
@@ -45,13 +48,8 @@ struct Partition {
     rows: u64,
     /// Where its rows lie in the temporary file: offset and length of each block.
     blocks: Vec<(u64, u64)>,
-}
-
-/// Rows of one batch, sorted by partition.
-struct Held {
-    rows: RecordBatch,
-    /// Partition, first row, rows.
-    stretches: Vec<(u32, usize, usize)>,
+    /// Its rows among those held: the number of the batch, and the row there.
+    held: Vec<(u32, u32)>,
 }
 
 /// What belongs to one output.
@@ -63,7 +61,12 @@ pub(super) struct Sorted {
 
 impl Split {
     /// Errors: a text for people, when a column is not there or tells nothing apart.
-    pub(super) fn new(planned: &PlannedSplit, schema: SchemaRef, budget: usize) -> Result<Self, String> {
+    pub(super) fn new(
+        planned: &PlannedSplit,
+        schema: &SchemaRef,
+        budget: usize,
+        threads: usize,
+    ) -> Result<Self, String> {
         let column = |name: &String| {
             let Some((number, field)) = schema.column_with_name(name) else {
                 return Err(format!("the records have no column `{name}` to be partitioned by"));
@@ -77,13 +80,13 @@ impl Split {
         };
         let columns = planned.columns.iter().map(column).collect::<Result<Vec<usize>, String>>()?;
         Ok(Self {
-            schema,
             columns,
             numbers: HashMap::new(),
             partitions: Vec::new(),
             held: Vec::new(),
             held_bytes: 0,
             budget,
+            threads,
             spilled: None,
             end: 0,
         })
@@ -95,34 +98,16 @@ impl Split {
             return Ok(());
         }
         let numbers = self.numbers_of(batch).map_err(broken)?;
-        let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-        for number in &numbers {
-            *counts.entry(*number).or_default() += 1;
+        let held = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
+        for (row, number) in (0u32..).zip(&numbers) {
+            let partition = &mut self.partitions[*number as usize];
+            partition.rows += 1;
+            partition.held.push((held, row));
         }
-        let mut stretches = Vec::with_capacity(counts.len());
-        let mut starts: HashMap<u32, usize> = HashMap::with_capacity(counts.len());
-        let mut start = 0;
-        for (number, count) in counts {
-            stretches.push((number, start, count));
-            starts.insert(number, start);
-            self.partitions[number as usize].rows += count as u64;
-            start += count;
-        }
-        let rows = if stretches.len() == 1 {
-            batch.clone()
-        } else {
-            let mut order = vec![0u32; numbers.len()];
-            for (row, number) in (0u32..).zip(&numbers) {
-                let at = starts.get_mut(number).expect("every number was counted");
-                order[*at] = row;
-                *at += 1;
-            }
-            take_record_batch(batch, &UInt32Array::from(order)).map_err(broken)?
-        };
-        self.held_bytes += rows.get_array_memory_size();
-        self.held.push(Held { rows, stretches });
+        self.held_bytes += batch.get_array_memory_size() + numbers.len() * size_of::<(u32, u32)>();
+        self.held.push(batch.clone());
         if self.held_bytes > self.budget {
-            self.spill().map_err(|error| no_room(&error))?;
+            self.spill()?;
         }
         Ok(())
     }
@@ -171,34 +156,48 @@ impl Split {
         Ok(numbers)
     }
 
-    /// What is held of a partition, in its order.
-    fn held_of(&self, number: u32) -> Vec<RecordBatch> {
-        let of = |held: &Held| {
-            let found = held.stretches.binary_search_by_key(&number, |(partition, _, _)| *partition).ok()?;
-            let (_, start, count) = held.stretches[found];
-            Some(held.rows.slice(start, count))
+    /// Writes all that is held to the temporary file, a block for each partition.
+    fn spill(&mut self) -> Result<(), TaskError> {
+        let file = match &mut self.spilled {
+            Some(file) => &*file,
+            none => none.insert(tempfile::tempfile().map_err(|error| no_room(&error))?),
         };
-        self.held.iter().filter_map(of).collect()
-    }
-
-    /// Writes all that is held to the temporary file.
-    fn spill(&mut self) -> io::Result<()> {
-        if self.spilled.is_none() {
-            self.spilled = Some(BufWriter::with_capacity(1 << 20, tempfile::tempfile()?));
-        }
-        for number in 0..self.partitions.len() {
-            let held = self.held_of(u32::try_from(number).unwrap_or(u32::MAX));
-            if held.is_empty() {
-                continue;
-            }
-            let rows = concat_batches(&self.schema, &held).map_err(io::Error::other)?;
-            let block = block(&rows).map_err(io::Error::other)?;
+        let (next, end) = (AtomicUsize::new(0), AtomicU64::new(self.end));
+        let (held, partitions) = (&self.held, &self.partitions);
+        let blocks = Mutex::new(Vec::with_capacity(partitions.len()));
+        let fault: Mutex<Option<TaskError>> = Mutex::new(None);
+        let put_aside = |partition: &Partition| -> Result<(u64, u64), TaskError> {
+            let block = block(&gather(held, &partition.held).map_err(broken)?).map_err(broken)?;
             let length = block.len() as u64;
-            if let Some(file) = &mut self.spilled {
-                file.write_all(&block)?;
+            let offset = end.fetch_add(length, Ordering::Relaxed);
+            file.write_all_at(&block, offset).map_err(|error| no_room(&error))?;
+            Ok((offset, length))
+        };
+        let work = || {
+            while fault.lock().is_none() {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(partition) = partitions.get(number) else { return };
+                if partition.held.is_empty() {
+                    continue;
+                }
+                match put_aside(partition) {
+                    Ok(place) => blocks.lock().push((number, place)),
+                    Err(error) => *fault.lock() = Some(error),
+                }
             }
-            self.partitions[number].blocks.push((self.end, length));
-            self.end += length;
+        };
+        if self.threads <= 1 {
+            work();
+        } else {
+            std::thread::scope(|scope| (0..self.threads).for_each(|_| drop(scope.spawn(work))));
+        }
+        if let Some(error) = fault.into_inner() {
+            return Err(error);
+        }
+        self.end = end.into_inner();
+        for (number, place) in blocks.into_inner() {
+            self.partitions[number].blocks.push(place);
+            self.partitions[number].held.clear();
         }
         self.held.clear();
         self.held_bytes = 0;
@@ -206,10 +205,7 @@ impl Split {
     }
 
     /// The outputs, by key: no more rows come. Values that are written alike, such as null and empty text, share one.
-    pub(super) fn sorted(&mut self, planned: &PlannedSplit) -> Result<Vec<Sorted>, TaskError> {
-        if let Some(file) = &mut self.spilled {
-            file.flush().map_err(|error| no_room(&error))?;
-        }
+    pub(super) fn sorted(&self, planned: &PlannedSplit) -> Result<Vec<Sorted>, TaskError> {
         let mut outputs: BTreeMap<Key, Sorted> = BTreeMap::new();
         for (number, partition) in (0u32..).zip(&self.partitions) {
             let values: Vec<Option<&str>> = partition.values.iter().map(Option::as_deref).collect();
@@ -231,17 +227,23 @@ impl Split {
             for &(offset, length) in &self.partitions[*number as usize].blocks {
                 let Some(file) = &self.spilled else { break };
                 let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-                file.get_ref().read_exact_at(&mut bytes, offset).map_err(|error| no_room(&error))?;
+                file.read_exact_at(&mut bytes, offset).map_err(|error| no_room(&error))?;
                 for rows in StreamReader::try_new(Cursor::new(bytes), None).map_err(broken)? {
                     take(&rows.map_err(broken)?)?;
                 }
             }
-            for rows in self.held_of(*number) {
-                take(&rows)?;
+            for rows in self.partitions[*number as usize].held.chunks(ROWS) {
+                take(&gather(&self.held, rows).map_err(broken)?)?;
             }
         }
         Ok(())
     }
+}
+
+/// Brings rows of several batches together.
+fn gather(batches: &[RecordBatch], rows: &[(u32, u32)]) -> Result<RecordBatch, ArrowError> {
+    let rows: Vec<(usize, usize)> = rows.iter().map(|(batch, row)| (*batch as usize, *row as usize)).collect();
+    interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &rows)
 }
 
 fn block(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
@@ -292,8 +294,8 @@ mod tests {
             parts: vec![KeyPart::Text("c=".into()), KeyPart::Column(0), KeyPart::Text("/x".into())],
             previous: Vec::new(),
         };
-        for budget in [0, 3_000, usize::MAX] {
-            let mut split = Split::new(&planned, Arc::clone(&schema), budget).unwrap();
+        for (budget, threads) in [(0, 1), (3_000, 1), (3_000, 3), (usize::MAX, 1)] {
+            let mut split = Split::new(&planned, &schema, budget, threads).unwrap();
             let mut expected: BTreeMap<String, Vec<i64>> = BTreeMap::new();
             for batch in 0..20i64 {
                 let ids: Vec<i64> = (batch * 10..batch * 10 + 10).collect();

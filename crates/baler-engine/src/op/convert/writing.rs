@@ -246,7 +246,7 @@ impl<'a> Writing<'a> {
         let output = &mut self.outputs[number];
         if output.split.is_none() {
             let budget = self.job.encoding.group_bytes;
-            let split = Split::new(planned, Arc::clone(&self.job.arrow), budget);
+            let split = Split::new(planned, &self.job.arrow, budget, self.job.encoding.threads);
             let hint = "let `partition` name columns as they are written, behind `scrub`";
             output.split = Some(split.map_err(|error| TaskError::data(error, Some(hint)))?);
         }
