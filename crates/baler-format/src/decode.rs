@@ -39,6 +39,7 @@ use crate::schema::{ForeignType, Schema, TimeUnit};
 pub(crate) use cell::{Cell, Reading};
 pub(crate) use csv::split_fields;
 pub(crate) use feed::{Body, Cut, Feed};
+pub(crate) use instant::YEARS;
 pub(crate) use json::{Object, nested};
 pub use offsets::Offsets;
 pub(crate) use scalar::{NumberText, bool as bool_text, number_text};

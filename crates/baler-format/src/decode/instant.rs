@@ -83,8 +83,15 @@ pub(crate) fn timestamp(text: &str, unit: TimeUnit, zone: &Zone) -> Result<i64, 
     in_unit(nanoseconds, unit).map_err(|what| format!("`{}` {what}", shown(text)))
 }
 
-/// Turns nanoseconds into a unit. Errors: they are finer, or too many.
+/// The seconds since 1970 of the years that ISO 8601 writes with four digits: text has no others.
+pub(crate) const YEARS: std::ops::Range<i64> = -62_167_219_200..253_402_300_800;
+
+/// Turns nanoseconds into a unit. Errors: they are finer, too many, or of no year from 0 to 9999.
 pub(crate) fn in_unit(nanoseconds: i128, unit: TimeUnit) -> Result<i64, &'static str> {
+    let seconds = nanoseconds.div_euclid(1_000_000_000);
+    if seconds < i128::from(YEARS.start) || seconds >= i128::from(YEARS.end) {
+        return Err("is no time of the years 0 to 9999");
+    }
     let size = i128::from(nanoseconds_of(unit));
     if nanoseconds % size != 0 {
         return Err("is finer than the column's unit");

@@ -84,7 +84,11 @@ pub(crate) fn timestamp(text: &str, unit: TimeUnit, zone: &Zone, epoch: TimeUnit
     };
     let nanoseconds =
         decimal(text, 38, digits).map_err(|_| format!("`{}` is finer than nanoseconds or too large", shown(text)))?;
-    instant::in_unit(nanoseconds, unit).map_err(|what| format!("`{}` {what}", shown(text)))
+    instant::in_unit(nanoseconds, unit).map_err(|what| match epoch {
+        // The commonest slip: a number that counts milliseconds.
+        TimeUnit::Second => format!("`{}` {what}, as seconds since 1970", shown(text)),
+        _ => format!("`{}` {what}", shown(text)),
+    })
 }
 
 /// Reads `true` or `false`, as they are written by most: in small letters, in capitals, or with one.

@@ -8,6 +8,7 @@ use arrow_schema::TimeUnit;
 
 use super::Unread;
 use super::swar::{above_nine, byte, digits, load8};
+use crate::decode::YEARS;
 
 /// A date, and the time on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,9 +172,12 @@ fn offset(text: &[u8], at: usize) -> Result<(i32, usize), Unread> {
     Ok((hours * 3600 + minutes * 60, next))
 }
 
-/// A count of units since 1970 began, in another unit that holds it.
+/// A count of units since 1970 began, in another unit that holds it, within the years that text can write.
 pub(super) fn change_unit(value: i64, from: TimeUnit, to: TimeUnit) -> Result<i64, Unread> {
     let (from, to) = (per_second(from), per_second(to));
+    if !YEARS.contains(&value.div_euclid(from)) {
+        return Err(Unread);
+    }
     if to >= from {
         return value.checked_mul(to / from).ok_or(Unread);
     }
@@ -198,6 +202,10 @@ impl Moment {
             return Err(Unread);
         }
         let seconds = i64::from(self.days) * 86_400 + i64::from(self.seconds);
+        // An offset may lead out of the years that can be written.
+        if !YEARS.contains(&seconds) {
+            return Err(Unread);
+        }
         let nanoseconds = i64::from(self.nanoseconds);
         let whole = |size: i64| if nanoseconds % size == 0 { Ok(nanoseconds / size) } else { Err(Unread) };
         Ok(match unit {
