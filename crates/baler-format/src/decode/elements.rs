@@ -221,10 +221,13 @@ impl Elements {
     fn end(&mut self, feed: &mut Feed) -> Result<(), String> {
         self.at = At::End;
         self.step(feed, 1);
-        for _ in 0..self.path.len() {
+        // Records that stand a second time under the same key would be lost unseen.
+        for taken in self.path.clone().iter().rev() {
             while self.byte(feed) == Some(b',') {
                 self.step(feed, 1);
-                self.key(feed)?;
+                if self.key(feed)? == *taken {
+                    return Err(format!("the key `{taken}` stands twice"));
+                }
                 self.expect(feed, b':', "behind a key")?;
                 self.byte(feed);
                 self.skip_value(feed)?;

@@ -349,6 +349,10 @@ fn header(
     unknown: &mut Unknown,
 ) -> Result<Vec<Option<usize>>, DecodeError> {
     let names = header_names(record, csv)?;
+    // Without a line feed the whole object would be its header, and its records would be lost unseen.
+    if names.iter().any(|name| name.contains('\r') && !name.contains('\n')) {
+        return Err(DecodeError::Header("its lines end in CR alone".to_owned()));
+    }
     let mut places = Vec::new();
     for (n, name) in names.iter().enumerate() {
         if names[..n].contains(name) {
@@ -363,6 +367,9 @@ fn header(
     let lost = members.iter().enumerate().find(|(n, member)| !member.nullable && !places.contains(&Some(*n)));
     match lost {
         Some((_, member)) => Err(DecodeError::Header(format!("it lacks `{}`, which may not be null", member.name))),
+        None if places.iter().all(Option::is_none) => {
+            Err(DecodeError::Header("it has none of the columns; is another delimiter used?".to_owned()))
+        }
         None => Ok(places),
     }
 }

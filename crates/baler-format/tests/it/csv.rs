@@ -138,6 +138,11 @@ fn headers_that_cannot_be_used_are_errors() {
         matches!(error("a: int64 not null", b"b\n1\n"), Some(DecodeError::Header(what)) if what.contains("lacks `a`"))
     );
     assert!(matches!(error("a: int64", b"\"a\"b\n1\n"), Some(DecodeError::Header(_))));
+    // Every record would be null, or no record at all.
+    assert!(
+        matches!(error("a: int64, b: text", b"a;b\n1;2\n"), Some(DecodeError::Header(what)) if what.contains("none"))
+    );
+    assert!(matches!(error("a: int64", b"a\r1\r2\r"), Some(DecodeError::Header(what)) if what.contains("CR alone")));
     assert!(matches!(error("a: list(int64)", b"a\n1\n"), Some(DecodeError::Usage(_))));
     let format = Format::Csv(Csv { delimiter: b'"', ..Csv::default() });
     assert!(matches!(decode(&format, &schema("a: int64"), b"").error, Some(DecodeError::Usage(_))));
