@@ -84,6 +84,11 @@ impl<R: Read> Read for Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
+    /// Returns the number of the member that the bytes of the last read belong to, from 1; 0 before the first.
+    pub fn member(&self) -> u64 {
+        self.member
+    }
+
     /// Steps from the end of one member to the beginning of the next, or to the end of all.
     fn open_next(&mut self) -> io::Result<()> {
         let mut source = match std::mem::replace(&mut self.state, State::Failed(None)) {

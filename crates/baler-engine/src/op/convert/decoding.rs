@@ -88,34 +88,37 @@ pub(super) fn decode(
     }
     let most = input.size.saturating_mul(job.options.max_expansion).min(LARGEST);
     let mut is_streamed = false;
-    let (source, damage) = match (codec, body) {
-        (Codec::None, Body::Whole(bytes)) => (Source::bytes(bytes), None),
-        (Codec::None, Body::Stream(chunks)) => (Source::stream(chunks), None),
-        (_, Body::Remote(ranges)) => (Source::Ranges(ranges), None),
+    let source = match (codec, body) {
+        (Codec::None, Body::Whole(bytes)) => Source::bytes(bytes),
+        (Codec::None, Body::Stream(chunks)) => Source::stream(chunks),
+        (_, Body::Remote(ranges)) => Source::Ranges(ranges),
         (codec, Body::Whole(bytes)) => match whole(codec, &bytes, most) {
-            Whole::Read(bytes, damage) => (Source::bytes(bytes), damage),
+            Whole::Read(bytes) => Source::bytes(bytes),
+            Whole::Damaged(damaged) => Source::stream(damaged),
             Whole::TooMuch if most > AT_ONCE as u64 => {
                 is_streamed = true;
-                (Source::stream(Bounded::new(codec, Cursor::new(bytes), most)), None)
+                Source::stream(Bounded::new(codec, Cursor::new(bytes), most))
             }
             Whole::TooMuch => return Err(bomb(job, input).into()),
             Whole::Distrusted(reason) => return set_aside(job, SetAside::stretch(None, reason), take),
         },
         (codec, Body::Stream(chunks)) => {
             is_streamed = true;
-            (Source::stream(Bounded::new(codec, chunks, most)), None)
+            Source::stream(Bounded::new(codec, chunks, most))
         }
-    };
-    let source = match (&kind.format, source) {
-        // It is read from its end: what comes as a stream has to be there as a whole.
-        (Format::Parquet, Source::Stream(mut stream)) => {
-            let mut bytes = Vec::new();
-            stream.read_to_end(&mut bytes).map_err(|error| of_io(input, &error))?;
-            Source::bytes(bytes)
-        }
-        (_, source) => source,
     };
     let unreadable = |error: DecodeError| Unreadable { job, input, is_streamed }.of(error);
+    let source = match (&kind.format, source) {
+        // It is read from its end: what comes as a stream has to be there as a whole. A file without a name holds it.
+        (Format::Parquet, Source::Stream(mut stream)) => match spooled(&mut stream) {
+            Ok(source) => source,
+            Err(error) => match CodecError::of(&error) {
+                Some(fault) => return set_aside(job, unreadable(DecodeError::Codec(fault.clone()))?, take),
+                None => return Err(of_io(input, &error).into()),
+            },
+        },
+        (_, source) => source,
+    };
     let mut decoder = match Decoder::new(&kind.format, &job.decoded, &job.decoding, source) {
         Ok(decoder) => decoder,
         Err(error) => return set_aside(job, unreadable(error)?, take),
@@ -137,9 +140,6 @@ pub(super) fn decode(
                 break;
             }
         }
-    }
-    if let Some(reason) = damage {
-        set_aside(job, SetAside::stretch(last, reason), take)?;
     }
     let unknown: Vec<&str> = decoder.unknown().collect();
     if !unknown.is_empty() && job.refuses_unknown && job.options.drift == DriftPolicy::Fail {
@@ -164,58 +164,69 @@ fn set_aside(job: &Job, aside: SetAside, take: Take<'_>) -> Result<(), Stop> {
     if take(piece) { Ok(()) } else { Err(Stop::Nobody) }
 }
 
+/// Puts a stream aside as a whole, in a temporary file without a name.
+fn spooled(stream: &mut dyn Read) -> io::Result<Source> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(stream, &mut file)?;
+    Source::file(file)
+}
+
 /// What became of an object that was decompressed at once.
 enum Whole {
-    /// Its bytes; where they end in damage, what that is.
-    Read(Bytes, Option<String>),
+    /// Its bytes.
+    Read(Bytes),
+    /// Its bytes up to where they are damaged.
+    Damaged(Damaged),
     /// It grows beyond what is done at once.
     TooMuch,
     /// A checksum fails: nothing may be taken.
     Distrusted(String),
 }
 
-fn whole(codec: Codec, bytes: &[u8], most: u64) -> Whole {
-    let limit = AT_ONCE.min(usize::try_from(most).unwrap_or(usize::MAX));
-    let error = match codec::decode_whole(codec, bytes, limit) {
-        Ok(decoded) => return Whole::Read(decoded.into(), None),
-        Err(error) => error,
-    };
-    let Some(CodecError { fault, member, .. }) = CodecError::of(&error) else {
-        return Whole::Distrusted(error.to_string());
-    };
-    match fault {
-        CodecFault::TooLarge(_) => Whole::TooMuch,
-        CodecFault::Corrupt(_) if *member > 1 => match sound_members(codec, bytes, limit) {
-            Some(sound) => Whole::Read(sound.into(), Some(error.to_string())),
-            None => Whole::Distrusted(error.to_string()),
-        },
-        CodecFault::Corrupt(_) => Whole::Distrusted(error.to_string()),
-        CodecFault::Truncated | CodecFault::Trailing(_) => {
-            let mut decoded = Vec::new();
-            // What was read before the fault stays; the fault itself is known.
-            let _fault_again = codec::reader(codec, bytes).take(limit as u64).read_to_end(&mut decoded);
-            Whole::Read(decoded.into(), Some(error.to_string()))
+/// Bytes that end in damage: a record that it cuts is not taken for a whole one.
+struct Damaged {
+    sound: Cursor<Vec<u8>>,
+    fault: CodecError,
+}
+
+impl Read for Damaged {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.sound.read(into)? {
+            0 if !into.is_empty() => Err(self.fault.clone().into()),
+            n => Ok(n),
         }
     }
 }
 
-/// The gzip members before the one whose checksum fails.
-fn sound_members(codec: Codec, bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
-    const BEGINNING: [u8; 3] = [0x1f, 0x8b, 0x08];
-    if codec != Codec::Gzip {
-        return None;
-    }
-    let starts = memchr::memmem::find_iter(bytes, &BEGINNING).filter(|start| *start > 0);
-    // Many a place looks like the beginning of a member; the longest prefix that is sound ends where the fault begins.
-    let mut sound = None;
-    for start in starts {
-        match codec::decode_whole(codec, &bytes[..start], limit) {
-            Ok(decoded) => sound = Some(decoded),
-            Err(error) => match CodecError::of(&error).map(|error| &error.fault) {
-                Some(CodecFault::Truncated) => {}
-                _ => break,
-            },
+fn whole(codec: Codec, bytes: &[u8], most: u64) -> Whole {
+    let limit = AT_ONCE.min(usize::try_from(most).unwrap_or(usize::MAX));
+    let error = match codec::decode_whole(codec, bytes, limit) {
+        Ok(decoded) => return Whole::Read(decoded.into()),
+        Err(error) => error,
+    };
+    let Some(fault) = CodecError::of(&error) else {
+        return Whole::Distrusted(error.to_string());
+    };
+    let before = match fault.fault {
+        CodecFault::TooLarge(_) => return Whole::TooMuch,
+        CodecFault::Corrupt(_) if fault.member == 1 => return Whole::Distrusted(error.to_string()),
+        // Of the damaged member nothing is taken, those before it are sound.
+        CodecFault::Corrupt(_) => fault.member,
+        CodecFault::Truncated | CodecFault::Trailing(_) => u64::MAX,
+    };
+    Whole::Damaged(Damaged { sound: Cursor::new(members(codec, bytes, before, limit)), fault: fault.clone() })
+}
+
+/// What the members before this one hold, as far as they can be read.
+fn members(codec: Codec, bytes: &[u8], before: u64, limit: usize) -> Vec<u8> {
+    let mut reader = codec::reader(codec, bytes);
+    let (mut sound, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+    // The fault itself is known.
+    while let Ok(n @ 1..) = reader.read(&mut buffer) {
+        if reader.member() >= before || sound.len() + n > limit {
+            break;
         }
+        sound.extend_from_slice(&buffer[..n]);
     }
     sound
 }
