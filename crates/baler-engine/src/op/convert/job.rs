@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use arrow_schema::SchemaRef;
 use baler_format::Format;
 use baler_format::codec::Compression;
-use baler_format::decode::DecodeOptions;
+use baler_format::decode::{DecodeOptions, TextFrom};
 use baler_format::encode::{self, EncodeOptions};
 use baler_format::schema::{Column, Schema, Type};
 use baler_model::ledger::{ConvertOptions, ConvertTask, Failure, OutputRecords, PlannedSchema, Provenance};
@@ -22,7 +22,7 @@ use baler_model::{InputVersion, Kind};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::columns::DECLARED;
+use super::columns::{DECLARED, INFERRED};
 use super::decoding::{self, Piece, Stop};
 use super::feed::Fetched;
 use super::kinds;
@@ -140,7 +140,7 @@ impl Job {
             decoded,
             scrubber,
             written,
-            decoding: kinds::decoding(&options.scrub),
+            decoding: decoding_of(planned, &options.scrub),
             refuses_unknown: planned.origin != DECLARED,
             store: store.to_owned(),
             targets,
@@ -234,6 +234,12 @@ impl Job {
             }
         }
     }
+}
+
+/// How records are read: what was inferred as text takes all that it was inferred from.
+fn decoding_of(planned: &PlannedSchema, scrub: &Scrub) -> DecodeOptions {
+    let text_from = if planned.origin == INFERRED { TextFrom::Anything } else { TextFrom::Text };
+    DecodeOptions { text_from, ..kinds::decoding(scrub) }
 }
 
 /// Errors: records of a schema cannot be scrubbed, or not be written in a format.
