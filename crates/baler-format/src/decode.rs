@@ -58,6 +58,8 @@ pub struct DecodeOptions {
     pub record_bytes: usize,
     /// The largest message or buffer of Arrow IPC that is taken; default 1 GiB.
     pub message_bytes: u64,
+    /// What is compressed within Parquet or a message of Arrow IPC grows to no more than this; default no limit.
+    pub expanded_bytes: u64,
     /// So much of a rejected record is kept; default 1 KiB.
     pub raw_bytes: usize,
     /// What numbers in timestamp columns count, since 1970; default seconds.
@@ -79,6 +81,7 @@ impl Default for DecodeOptions {
             batch_bytes: 16 << 20,
             record_bytes: 16 << 20,
             message_bytes: 1 << 30,
+            expanded_bytes: u64::MAX,
             raw_bytes: 1 << 10,
             epoch: TimeUnit::Second,
             text_from: TextFrom::Text,

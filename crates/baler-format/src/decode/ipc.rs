@@ -70,6 +70,8 @@ struct Messages {
     reader: Box<dyn Read + Send>,
     decoder: StreamDecoder,
     limit: u64,
+    /// What is compressed within a message grows to no more than this.
+    expanded: u64,
     is_file: bool,
     ended: bool,
     batches: usize,
@@ -85,6 +87,7 @@ impl Messages {
             reader: source.into_reader(),
             decoder: StreamDecoder::new(),
             limit: options.message_bytes,
+            expanded: options.expanded_bytes.min(options.message_bytes),
             is_file: false,
             ended: false,
             batches: 0,
@@ -235,8 +238,8 @@ impl Messages {
             if is_compressed && let Some(size) = bytes.first_chunk::<8>() {
                 let size = i64::from_le_bytes(*size);
                 total = total.saturating_add(size.max(0) as u64);
-                if size < -1 || total > self.limit {
-                    return Some(format!("a message expands beyond {} bytes", self.limit));
+                if size < -1 || total > self.expanded {
+                    return Some(format!("a message expands beyond {} bytes", self.expanded));
                 }
             }
         }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::fit::Fit;
@@ -42,7 +43,8 @@ impl ParquetDecoder {
         let mask = ProjectionMask::roots(builder.parquet_schema(), fit.wanted());
         fit.project();
         let wanted_rows = builder.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).sum();
-        let build = || builder.with_projection(mask).with_batch_size(options.batch_rows).build();
+        let rows = batch_rows(builder.metadata(), &mask, options)?;
+        let build = || builder.with_projection(mask).with_batch_size(rows).build();
         let reader = guarded(&chunks, build)?;
         Ok(Self { reader, chunks, fit, rows: 0, wanted_rows })
     }
@@ -62,6 +64,34 @@ impl ParquetDecoder {
             None => Ok(None),
         }
     }
+}
+
+/// Returns how many rows make a batch that is not much larger than asked for, as far as the footer tells.
+///
+/// Errors: pages that grow beyond what is allowed.
+fn batch_rows(
+    metadata: &ParquetMetaData,
+    mask: &ProjectionMask,
+    options: &DecodeOptions,
+) -> Result<usize, DecodeError> {
+    let (mut pages, mut of_row) = (0u64, 1u64);
+    for group in metadata.row_groups() {
+        let mut bytes = 0u64;
+        for (_, chunk) in group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf)) {
+            let size = chunk.uncompressed_size().max(0) as u64;
+            pages = pages.saturating_add(size);
+            // Texts that a dictionary holds once are longer as values.
+            let values = chunk.unencoded_byte_array_data_bytes().unwrap_or(0).max(0) as u64;
+            bytes = bytes.saturating_add(size.max(values));
+        }
+        of_row = of_row.max(bytes / group.num_rows().max(1) as u64);
+    }
+    if pages > options.expanded_bytes {
+        let what = format!("its pages expand beyond {} bytes", options.expanded_bytes);
+        return Err(DecodeError::Format { format: "parquet", what });
+    }
+    let rows = usize::try_from(options.batch_bytes as u64 / of_row).unwrap_or(usize::MAX);
+    Ok(rows.clamp(1, options.batch_rows))
 }
 
 /// Reads the object's own schema.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Cursor, Read};
 
+use arrow_array::RecordBatch;
 use baler_format::codec::{Codec, Compression, reader};
 use baler_format::decode::{DecodeError, DecodeOptions, Position, Reason, Source};
 use baler_format::{Csv, Format, Ipc};
@@ -205,4 +206,46 @@ fn sizes_that_damage_made_huge_allocate_nothing() {
         let taken = decode(&Format::Arrow(Ipc::Stream), &columns, &bad);
         assert!(taken.rows() <= 50);
     }
+}
+
+/// What is compressed within a format may grow no further than it is allowed to.
+#[test]
+fn compression_within_columns_is_bounded() {
+    let columns = schema("id: int64, name: text");
+    let text = "a".repeat(1 << 20);
+    let rows: String = (0..64).map(|id| format!("{{\"id\":{id},\"name\":\"{id}{text}\"}}\n")).collect();
+    let rows = decode(&Format::JsonLines, &columns, rows.as_bytes()).batch(&columns);
+    let within =
+        arrow_ipc::writer::IpcWriteOptions::default().try_with_compression(Some(arrow_ipc::CompressionType::ZSTD));
+    let mut writer =
+        arrow_ipc::writer::StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), within.unwrap()).unwrap();
+    writer.write(&rows).unwrap();
+    let arrow = writer.into_inner().unwrap();
+    let zstd = Compression::try_new(Codec::Zstd, None).unwrap();
+    let parquet = encode(&Format::Parquet, &columns, zstd, std::slice::from_ref(&rows));
+    for (format, bytes) in [(Format::Arrow(Ipc::Stream), arrow), (Format::Parquet, parquet)] {
+        assert!(bytes.len() * 1_000 < 64 << 20, "{format} is no bomb: {} bytes", bytes.len());
+        for (most, is_taken) in [(bytes.len() as u64 * 1_000, false), (u64::MAX, true)] {
+            let options = DecodeOptions { expanded_bytes: most, ..DecodeOptions::default() };
+            let taken = decode_from(&format, &columns, &options, Source::bytes(bytes.clone()));
+            assert_eq!(taken.rows(), if is_taken { 64 } else { 0 }, "{format}");
+            let said = taken.error.map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(said.contains("beyond"), !is_taken, "{format}: {said}");
+        }
+    }
+}
+
+/// Rows of long texts come in small batches.
+#[test]
+fn batches_of_parquet_are_bounded_by_bytes() {
+    let columns = schema("id: int64, name: text");
+    let rows: String =
+        (0..200).map(|id| format!("{{\"id\":{id},\"name\":\"{id}{}\"}}\n", "a".repeat(100_000))).collect();
+    let rows = decode(&Format::JsonLines, &columns, rows.as_bytes()).batch(&columns);
+    let bytes = encode(&Format::Parquet, &columns, Compression::NONE, std::slice::from_ref(&rows));
+    let options = DecodeOptions { batch_bytes: 1 << 20, ..DecodeOptions::default() };
+    let taken = decode_from(&Format::Parquet, &columns, &options, Source::bytes(bytes));
+    assert_eq!(taken.rows(), 200);
+    let most = taken.batches.iter().map(RecordBatch::num_rows).max().unwrap();
+    assert!((5..=11).contains(&most), "{most} rows in a batch");
 }

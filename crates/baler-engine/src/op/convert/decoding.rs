@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use baler_format::Format;
 use baler_format::codec::{self, Codec, CodecError, CodecFault};
-use baler_format::decode::{DecodeError, Decoded, Decoder, Position, Ranges, Source};
+use baler_format::decode::{DecodeError, DecodeOptions, Decoded, Decoder, Position, Ranges, Source};
 use baler_model::ledger::{DriftPolicy, Failure};
 use baler_model::{InputVersion, Kind};
 use baler_store::StoreError;
@@ -119,7 +119,8 @@ pub(super) fn decode(
         },
         (_, source) => source,
     };
-    let mut decoder = match Decoder::new(&kind.format, &job.decoded, &job.decoding, source) {
+    let decoding = DecodeOptions { expanded_bytes: most, ..job.decoding.clone() };
+    let mut decoder = match Decoder::new(&kind.format, &job.decoded, &decoding, source) {
         Ok(decoder) => decoder,
         Err(error) => return set_aside(job, unreadable(error)?, take),
     };
