@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
+use std::sync::Arc;
 
+use baler_format::Format;
 use baler_format::codec::{self, Codec};
 use baler_format::decode::{self, Source};
 use baler_format::schema::Inference;
@@ -16,6 +18,8 @@ use baler_store::{ByteRange, StoreError};
 use bytes::Bytes;
 use futures::TryStreamExt;
 
+use super::decoding::Remote;
+use super::feed::WHOLE;
 use super::kinds;
 use super::plan::Group;
 use crate::error::EngineError;
@@ -30,8 +34,10 @@ pub(crate) const INFERRED: &str = "inferred";
 pub(crate) const DECLARED: &str = "declared";
 /// So many objects are sampled, evenly spread.
 const SAMPLES: usize = 16;
-/// So many bytes of each, as they lie in the store; objects that state their columns are read whole.
+/// So many bytes of each, as they lie in the store; of small objects that state their columns all.
 const SAMPLE_BYTES: u64 = 256 << 10;
+/// A sample that is compressed is read no further than this.
+const DECODED_BYTES: u64 = 64 << 20;
 /// So many records of each.
 const SAMPLE_RECORDS: u64 = 2_000;
 
@@ -219,8 +225,8 @@ async fn infer(flow: &Flow, options: &ConvertConfig, groups: &[Group]) -> Result
             Ok(kind) => kind,
             Err(error) => return Ok(Err(failure(error, "add `format` to the flow"))),
         };
-        let whole = matches!(kind.format, baler_format::Format::Parquet | baler_format::Format::Arrow(_));
-        let most = if whole { u64::MAX } else { SAMPLE_BYTES };
+        let whole = matches!(kind.format, Format::Parquet | Format::Arrow(_));
+        let most = if whole && input.size <= WHOLE { WHOLE } else { SAMPLE_BYTES };
         // One that is gone or changed is found out when it is read: here it only gives no sample.
         let bytes = match read_up_to(&*flow.source, &input.key, Some(input), most).await {
             Ok(bytes) => bytes,
@@ -230,11 +236,30 @@ async fn infer(flow: &Flow, options: &ConvertConfig, groups: &[Group]) -> Result
         let codec = kind.codec.unwrap_or_else(|| Codec::sniff(&bytes));
         let decoding = kinds::decoding(&options.scrub);
         if whole {
-            let source = match codec {
-                Codec::None => Source::bytes(bytes),
-                codec => Source::stream(codec::reader(codec, Cursor::new(bytes))),
+            let found = match (codec, &kind.format) {
+                (Codec::None, _) if input.size <= WHOLE => {
+                    decode::stated_schema(&kind.format, &decoding, Source::bytes(bytes))
+                }
+                (Codec::None, _) => {
+                    let runtime = tokio::runtime::Handle::current();
+                    let remote = Remote { runtime, store: Arc::clone(&flow.source), input: (*input).clone() };
+                    let format = kind.format.clone();
+                    let stated = move || decode::stated_schema(&format, &decoding, Source::Ranges(Arc::new(remote)));
+                    let stated = tokio::task::spawn_blocking(stated).await;
+                    stated.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+                }
+                // It states its columns at its end, which is reached only through the whole.
+                (_, Format::Parquet) if input.size > WHOLE => continue,
+                (codec, Format::Parquet) => match codec::decode_whole(codec, &bytes, DECODED_BYTES as usize) {
+                    Ok(bytes) => decode::stated_schema(&kind.format, &decoding, Source::bytes(bytes)),
+                    Err(_) => continue,
+                },
+                (codec, _) => {
+                    let beginning = Beginning(codec::reader(codec, Cursor::new(bytes)));
+                    decode::stated_schema(&kind.format, &decoding, Source::stream(beginning))
+                }
             };
-            match decode::stated_schema(&kind.format, &decoding, source) {
+            match found {
                 Ok(schema) => {
                     stated = Some(match stated {
                         None => schema,
@@ -249,7 +274,7 @@ async fn infer(flow: &Flow, options: &ConvertConfig, groups: &[Group]) -> Result
             }
             continue;
         }
-        let sample = Beginning(codec::reader(codec, Cursor::new(bytes)));
+        let sample = Beginning(codec::reader(codec, Cursor::new(bytes))).take(DECODED_BYTES);
         // What cannot be read here cannot be read later: it is set aside then.
         if let Err(error) = inference.add(&kind.format, &decoding, sample, SAMPLE_RECORDS) {
             tracing::debug!(key, %error, "no sample");
