@@ -443,3 +443,30 @@ async fn what_the_flow_would_take_for_its_own_input_is_refused_when_planning() {
     let report = world.process(&flow, None).run_one().await;
     assert!(report.failures.iter().any(|f| f.hint.as_deref().unwrap_or("").contains("`quarantine`")), "{report:#?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_small_flow_scrubs_each_object_under_a_normalised_name() {
+    let flow = r#"
+[flows.scrubbed]
+do = "convert"
+from = "lake:uploaded/{site}/Export {n:int}.csv"
+schema = { columns = { id = "int64", name = "text" } }
+scrub = { trim = true, rename = { name = "customer" } }
+to = "lake:scrubbed/{site}/export_{n:05}.csv"
+"#;
+    let world = World::new();
+    world.put("uploaded/bern/Export 7.csv", "id,name\r\n 1,\" Ann \"\r\n").await;
+    world.put("uploaded/bern/Export 12.csv", "name,id\nBob,2\n").await;
+    assert_eq!(world.process(flow, None).run_one().await.status, Status::Committed);
+    let expected = BTreeMap::from([
+        ("scrubbed/bern/export_00007.csv".to_owned(), "id,customer\n1,Ann\n".to_owned()),
+        ("scrubbed/bern/export_00012.csv".to_owned(), "id,customer\n2,Bob\n".to_owned()),
+    ]);
+    assert_eq!(world.read("scrubbed/").await, expected);
+    // An upload that is sent again is scrubbed again, the others are not touched.
+    world.put("uploaded/bern/Export 7.csv", "id,name\n1,Eve\n").await;
+    let report = world.process(flow, None).run_one().await;
+    let written: Vec<&str> = report.outputs.iter().map(|output| output.key.as_str()).collect();
+    assert_eq!(written, ["scrubbed/bern/export_00007.csv"]);
+    assert_eq!(world.read("scrubbed/").await["scrubbed/bern/export_00007.csv"], "id,customer\n1,Eve\n");
+}
