@@ -81,7 +81,7 @@ async fn assert_final(world: &World, what: &str) {
 }
 
 /// Everything fails from operation `stop` on; that one itself before or after its effect.
-fn stops_at(stop: u64, at: Verdict, seen: Arc<AtomicU64>) -> Hook {
+pub(crate) fn stops_at(stop: u64, at: Verdict, seen: Arc<AtomicU64>) -> Hook {
     Arc::new(move |_| {
         let n = seen.fetch_add(1, Ordering::SeqCst);
         let verdict = match n.cmp(&stop) {

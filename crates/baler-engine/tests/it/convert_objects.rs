@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use baler_engine::gc::{Effect, gc};
@@ -14,6 +15,7 @@ use baler_testkit::fixtures;
 use jiff::SignedDuration;
 use parking_lot::Mutex;
 
+use crate::convert_crash::stops_at;
 use crate::world::World;
 
 const FLOW: &str = r#"
@@ -136,6 +138,52 @@ async fn a_manifest_appears_behind_everything_that_it_names() {
         by_manifest(&world, "out/2024-01/part.jsonl.manifest").await.into_iter().map(|(key, _)| key).collect();
     assert!(named.len() >= 4, "{named:?}");
     assert_eq!(*there.lock(), [named]);
+}
+
+/// The ids that a reader finds who goes by the manifest.
+async fn read_by_manifest(world: &World) -> Vec<u64> {
+    let objects = by_manifest(world, "out/2024-01/part.jsonl.manifest").await;
+    objects.iter().flat_map(|(_, text)| ids(text)).collect()
+}
+
+async fn crash_everywhere(at: Verdict) {
+    let flow = FLOW.replace("100kB", "40B");
+    for stop in 0.. {
+        let what = format!("{at:?} at {stop}");
+        let world = World::new();
+        world.put("in/2024-01-30_1.jsonl", lines(0..12)).await;
+        assert_eq!(world.process(&flow, None).run_one().await.status, Status::Committed);
+        world.put("in/2024-01-31_1.jsonl", lines(12..20)).await;
+        let calls = Arc::new(AtomicU64::new(0));
+        let first = world.process(&flow, Some(stops_at(stop, at, Arc::clone(&calls))));
+        let died = tokio::time::timeout(Duration::from_secs(20), first.run()).await.is_err();
+        let seen = read_by_manifest(&world).await;
+        assert!(seen.len() == 12 || seen.len() == 20, "{what}: {seen:?}");
+        assert_eq!(seen, (0..seen.len() as u64).collect::<Vec<_>>(), "{what}");
+        for report in world.process(&flow, None).run().await.unwrap_or_else(|e| panic!("{what}: {e:?}")) {
+            assert!(matches!(report.status, Status::Committed | Status::Nothing), "{what}: {report:#?}");
+        }
+        let process = world.process(&flow, None);
+        gc(&process.flow(), &process.state().await, SignedDuration::ZERO, Effect::Remove).await.unwrap();
+        assert_eq!(read_by_manifest(&world).await, (0..20).collect::<Vec<_>>(), "{what}");
+        let named = by_manifest(&world, "out/2024-01/part.jsonl.manifest").await.len();
+        assert!(named >= 3, "{what}: {named}");
+        assert_eq!(world.read("out/").await.len(), named + 1, "{what}: nothing of another build is left");
+        if !died {
+            assert!(stop > 40, "{what}: it ended before anything could happen");
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_reads_by_the_manifest_sees_one_build_when_a_rebuild_stops_before_any_operation() {
+    crash_everywhere(Verdict::Hang).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_reads_by_the_manifest_sees_one_build_when_a_rebuild_stops_behind_any_operation() {
+    crash_everywhere(Verdict::HangAfter).await;
 }
 
 #[tokio::test(start_paused = true)]
