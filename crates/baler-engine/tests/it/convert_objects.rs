@@ -206,6 +206,33 @@ async fn where_the_path_names_the_run_numbered_objects_are_added_without_a_manif
 }
 
 #[tokio::test(start_paused = true)]
+async fn objects_of_parquet_and_of_what_is_compressed_close_at_about_their_limit() {
+    for (format, limit) in [("parquet", 60_000), ("csv.gz", 20_000), ("arrow.zst", 30_000)] {
+        let flow = FLOW.replace("part.jsonl", &format!("part.{format}")).replace("100kB", &format!("{limit}B"));
+        let world = World::new();
+        // Numbers that do not compress to nothing.
+        let text: String =
+            (0..60_000u64).map(|n| format!("{{\"id\":{}}}\n", n.wrapping_mul(0x9e37_79b9_7f4a) % 1_000_003)).collect();
+        world.put("in/2024-01-30_1.jsonl", text).await;
+        let report = world.process(&flow, None).run_one().await;
+        assert_eq!(report.status, Status::Committed, "{format}: {report:#?}");
+        assert_balances(&report);
+        let objects: Vec<u64> = report
+            .outputs
+            .iter()
+            .filter(|output| !output.key.as_str().ends_with(".manifest"))
+            .map(|output| output.bytes)
+            .collect();
+        assert!(objects.len() >= 3, "{format}: {objects:?}");
+        let (last, full) = objects.split_last().unwrap();
+        for bytes in full {
+            assert!((limit / 4..=limit * 5 / 4).contains(bytes), "{format}: {objects:?}");
+        }
+        assert!(*last <= limit * 5 / 4, "{format}: {objects:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_empty_partition_has_a_manifest_of_one_empty_object() {
     let world = World::new();
     world.put("in/2024-01-30_1.jsonl", "\n").await;

@@ -230,7 +230,7 @@ impl<'a> Writing<'a> {
                 }
                 continue;
             }
-            let is_empty = self.outputs[output].open.is_none();
+            let is_empty = !self.outputs[output].is_begun();
             if self.outputs[output].last as usize == number
                 && !(is_empty && self.job.task.outputs[output].span.is_some())
             {
@@ -312,7 +312,8 @@ impl<'a> Writing<'a> {
             start += rows.num_rows();
             let after = object.size();
             self.outputs[number].records.records_in += rows.num_rows() as u64;
-            if after + (after - before) > numbered.max_bytes {
+            // An estimate may become less when more is known.
+            if after + after.saturating_sub(before) > numbered.max_bytes {
                 self.close(number)?;
             }
         }
