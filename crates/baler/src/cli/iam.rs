@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baler_model::config::{AfterCommit, S3Config, Trigger};
+use baler_model::config::{AfterCommit, Operation, S3Config, SchemaBase, Trigger};
 use baler_model::{Config, FlowConfig, StoreConfig, StoreId};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -135,8 +135,20 @@ fn grant_flow(flow: &FlowConfig, grant: &mut impl FnMut(&StoreId, &str, &[Use], 
         // The proof that the store honours conditional deletes.
         grant(&flow.from.store, PRIVATE, &all, false);
     }
-    // Outputs are deleted only by `baler abort --withdraw`, and only while they are the run's own.
+    // Outputs are deleted only by `baler abort --withdraw`, and only while they are the run's own; and by `baler gc` when the
+    // manifest of a later build no longer names them.
     grant(&flow.to.store, flow.to.template.literal_prefix(), &all, true);
+    if let Operation::Convert(convert) = &flow.operation {
+        for target in &convert.targets {
+            for template in [Some(&target.template), target.metadata.as_ref()].into_iter().flatten() {
+                grant(&flow.to.store, template.literal_prefix(), &all, true);
+            }
+        }
+        grant(&flow.to.store, &format!("{}/{}/", convert.quarantine, flow.name), &all, true);
+        if let SchemaBase::S3db(place) = &convert.schema.base {
+            grant(&place.store, place.template.literal_prefix(), &[Use::Read], true);
+        }
+    }
     grant(&flow.to.store, PRIVATE, &all, true);
     if let Some(Trigger::Manifests(place)) = &flow.trigger {
         grant(&place.store, &place.prefix(), &all, true);
@@ -233,6 +245,34 @@ mod tests {
             assert!(granted.contains(&"arn:aws:s3:::corp/base/out/*".to_owned()), "{granted:?}");
             assert!(!granted.iter().any(|r| "arn:aws:s3:::corp/base/in/x".starts_with(r.trim_end_matches('*'))));
         }
+    }
+
+    #[test]
+    fn everything_that_a_conversion_reads_and_writes_is_granted() {
+        let text = r#"
+            version = 1
+            state = "lake:_baler"
+            [stores]
+            lake = "s3://corp/base"
+            other = "s3://sets"
+            [flows.feeds]
+            do = "convert"
+            from = "lake:in/{collection}/{dataset}/{start:epoch}.csv"
+            schema = { s3db = "other:meta/{collection}/{dataset}/METADATA.json" }
+            to = [
+              { path = "lake:month/{partition:%Y-%m}.parquet", partition = "month" },
+              { layout = "dataclient", prefix = "lake:arrow", partition = "day", format = "arrow" },
+            ]
+        "#;
+        let policy = policy_of(text);
+        for prefix in ["month/*", "arrow/*", "_quarantine/feeds/*"] {
+            let wanted = format!("arn:aws:s3:::corp/base/{prefix}");
+            for action in ["s3:PutObject", "s3:GetObject", "s3:DeleteObject"] {
+                assert!(resources(&policy, action).contains(&wanted), "{action} {wanted}: {policy:?}");
+            }
+        }
+        assert!(resources(&policy, "s3:GetObject").contains(&"arn:aws:s3:::sets/meta/*".to_owned()), "{policy:?}");
+        assert!(!resources(&policy, "s3:PutObject").iter().any(|arn| arn.contains("sets")), "{policy:?}");
     }
 
     #[test]
