@@ -102,6 +102,23 @@ impl Bench {
         self.done(self.command(args).output().unwrap())
     }
 
+    /// Runs it to its end, and watches the most memory that it ever held. Units: bytes.
+    pub(crate) fn baler_watched(&self, args: &[&str]) -> (Done, u64) {
+        let mut child = self.start(args);
+        let status = format!("/proc/{}/status", child.id());
+        let mut most = 0;
+        // The kernel keeps the highest mark: what is missed is only what it grew by in the last two milliseconds.
+        while child.try_wait().unwrap().is_none() {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            let mark = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = mark.and_then(|mark| mark.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            most = most.max(kib.unwrap_or(0) * 1024);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(most > 0, "a process that ran has held memory");
+        (self.finish(child), most)
+    }
+
     /// Starts it with both outputs caught.
     pub(crate) fn start(&self, args: &[&str]) -> Child {
         self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on stops where it stands, and says so"
 )]
 
+mod bad_records;
 mod bench;
 #[cfg(feature = "azure")]
 mod cli_azure;
@@ -23,4 +24,6 @@ mod cli_run;
 mod cli_s3;
 mod convert_kill;
 mod kill;
+mod memory;
 mod outside_data;
+mod records;

@@ -35,8 +35,10 @@ use crate::error::TaskError;
 
 const TIME_HINT: &str = "let `time` name a column that holds times: a timestamp, a date, seconds since 1970, or text";
 
-/// Inputs whose rows may wait for those before them.
+/// Inputs whose rows may wait for those before them, at most.
 const WAITING: usize = 16;
+/// What rows take of memory, as a multiple of the bytes of their input: text is mostly compressed.
+const GROWS: u64 = 8;
 /// A task of so many bytes is worth no threads.
 const SMALL: u64 = 256 << 10;
 /// Batches of one input that wait.
@@ -173,7 +175,7 @@ impl Job {
         steps: &Steps,
         dedupe: Option<Dedupe>,
     ) -> Result<Counted, Broken> {
-        let (order, inputs) = sync_channel::<(usize, Receiver<Message>)>(WAITING);
+        let (order, inputs) = sync_channel::<(usize, Receiver<Message>)>(self.waiting());
         let line = &Mutex::new(Line { fetched, order: Some(order) });
         std::thread::scope(|scope| {
             for _ in 0..self.threads {
@@ -181,6 +183,13 @@ impl Job {
             }
             Writing::new(self, steps, dedupe).run(inputs)
         })
+    }
+
+    /// Inputs whose rows may wait for those before them: fewer of large ones, so that what waits stays within the budget.
+    fn waiting(&self) -> usize {
+        let bytes = self.inputs.iter().map(|input| input.size).sum::<u64>() / self.inputs.len().max(1) as u64;
+        let most = self.encoding.group_bytes as u64 / (bytes * GROWS).max(1);
+        usize::try_from(most).unwrap_or(WAITING).clamp(self.threads + 1, WAITING)
     }
 
     /// Does the same on the calling thread, one input after the other, for a task that is worth no threads.
