@@ -206,11 +206,12 @@ def write(directory):
     for name, column in NESTED.items():
         nested = nested.append_column(name, column)
 
-    def offer(name, form, codec, data, source, schema):
+    def offer(name, form, codec, data, source, schema, records=()):
         (directory / name).write_bytes(data)
         rows = of_table(source.set_column(len(source.column_names) - 1, "dict", source["dict"].cast(pa.string()))
                         if "dict" in source.column_names else source)
-        offered.append({"path": name, "format": form, "codec": codec, "schema": schema, "rows": rows})
+        offered.append({"path": name, "format": form, "codec": codec, "schema": schema, "rows": rows,
+                        "records": list(records)})
 
     variants = {
         "snappy": {"compression": "snappy"},
@@ -258,6 +259,14 @@ def write(directory):
     for codec in ("none", "gzip", "zstd", "brotli", "bzip2", "lz4", "snappy"):
         offer(f"pyarrow.csv.{codec}", "csv", codec, compress(codec, sink.getvalue()), scalars, SCALARS)
         offer(f"python.jsonl.{codec}", "jsonl", codec, compress(codec, lines), json_table, columns)
+        records = [json.loads(line) for line in lines.splitlines()]
+        for name, document, path in [
+            ("array", records, []),
+            ("document", {"before": {"a": [{"i": 7}]}, "a": {"b": [1], "records": records}, "z": None}, ["a", "records"]),
+        ]:
+            for indent in (None, 2):
+                text = json.dumps(document, indent=indent, ensure_ascii=indent is None).encode()
+                offer(f"{name}{indent}.json.{codec}", "json", codec, compress(codec, text), json_table, columns, path)
         if codec not in ("none", "brotli"):
             # Each line a member, frame or stream of its own.
             members = b"".join(compress(codec, line) for line in lines.splitlines(keepends=True))

@@ -147,7 +147,7 @@ fn tables_for_athena_and_glue_are_printed() {
 fn kinds() -> Vec<(&'static str, &'static str)> {
     const CODECS: [&str; 7] = ["none", "gzip", "zstd", "brotli", "bzip2", "lz4", "snappy"];
     let mut kinds = Vec::new();
-    for format in ["jsonl", "csv", "parquet", "arrow", "arrow-file"] {
+    for format in ["jsonl", "json", "csv", "parquet", "arrow", "arrow-file"] {
         kinds.extend(
             CODECS.iter().filter(|codec| (format, **codec) != ("parquet", "bzip2")).map(|codec| (format, *codec)),
         );
@@ -168,13 +168,19 @@ fn days(bench: &Bench) {
     }
 }
 
-#[test]
-fn every_format_and_codec_in_every_size_and_layout_is_read_back_by_pyarrow() {
-    let Some(python) = std::env::var_os("BALER_TEST_PYARROW") else {
+/// A Python that has pyarrow and cramjam.
+fn pyarrow() -> Option<std::ffi::OsString> {
+    let python = std::env::var_os("BALER_TEST_PYARROW");
+    if python.is_none() {
         assert!(std::env::var_os("CI").is_none(), "set `BALER_TEST_PYARROW` to a Python that has pyarrow and cramjam");
         eprintln!("skipped: `BALER_TEST_PYARROW` does not name a Python that has pyarrow and cramjam");
-        return;
-    };
+    }
+    python
+}
+
+#[test]
+fn every_format_and_codec_in_every_size_and_layout_is_read_back_by_pyarrow() {
+    let Some(python) = pyarrow() else { return };
     const SIZES: [&str; 4] = ["hour", "day", "month", "year"];
     let mut by_codec: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (format, codec) in kinds() {
@@ -209,5 +215,32 @@ fn every_format_and_codec_in_every_size_and_layout_is_read_back_by_pyarrow() {
         // 9 hours, 3 days, 2 months, 2 years, in three layouts each.
         let expected = formats.len() * 3 * (9 + 3 + 2 + 2);
         assert_eq!(said.trim(), format!("{expected} objects"), "{codec}: {faults}");
+    }
+}
+
+#[test]
+fn every_format_and_codec_that_others_write_is_taken() {
+    let Some(python) = pyarrow() else { return };
+    let bench = Bench::new(
+        "version = 1\n[stores]\nlake = \"./data\"\n[flows.all]\ndo = \"convert\"\nfrom = \"lake:in/{name}\"\n\
+         records = \"a.records\"\nto = \"lake:out/{name}.jsonl\"\n[flows.all.schema]\n\
+         columns = { id = \"int64\", price = \"float64\", amount = \"decimal(9,2)\", flag = \"bool\", name = \"text\", \
+         day = \"date\", at = \"timestamp(ms, UTC)\" }\n",
+    );
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/write_for.py");
+    let written = Command::new(&python).arg(script).arg(bench.path("data/in")).output().unwrap();
+    let (said, faults) = (String::from_utf8_lossy(&written.stdout), String::from_utf8_lossy(&written.stderr));
+    assert!(written.status.success(), "{said}{faults}");
+    let count: usize = said.trim().parse().unwrap();
+    // Five formats with seven codecs, and Parquet with its own six.
+    assert_eq!(count, 5 * 7 + 6);
+    let done = bench.baler(&["run", "--format", "json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let rows = "{\"id\":1,\"price\":1.5,\"amount\":\"12.30\",\"flag\":true,\"name\":\"a, \\\"b\\\" ü🦀\",\"day\":\"2024-02-29\",\"at\":\"2024-12-31T23:59:59.123Z\"}\n\
+                {\"id\":2,\"name\":\"x\\ny\"}\n{\"id\":-9223372036854775808,\"price\":5e-324,\"amount\":\"-9999999.99\",\"flag\":false,\"name\":\"z\",\"day\":\"1969-12-31\",\"at\":\"1969-12-31T23:59:59.999Z\"}\n";
+    let files = bench.files("data/out");
+    assert_eq!(files.len(), count);
+    for file in files {
+        assert_eq!(bench.read(&format!("data/out/{file}")), rows, "{file}");
     }
 }

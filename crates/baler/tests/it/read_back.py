@@ -64,8 +64,11 @@ def read(format, codec, path):
     if format == "csv":
         return read_csv(data)
     rows = []
-    for line in data.decode().splitlines():
-        row = json.loads(line, parse_float=Decimal)
+    text = data.decode()
+    records = json.loads(text, parse_float=Decimal) if format == "json" else [
+        json.loads(line, parse_float=Decimal) for line in text.splitlines()
+    ]
+    for row in records:
         row = {name: row.get(name) for name in SCHEMA.names}
         row["price"] = None if row["price"] is None else float(row["price"])
         row["amount"] = None if row["amount"] is None else Decimal(str(row["amount"])).quantize(Decimal("0.01"))
