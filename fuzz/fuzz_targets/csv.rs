@@ -2,7 +2,6 @@
 
 mod common;
 
-use baler_format::{Csv, Format};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| common::decode(&Format::Csv(Csv::default()), common::pieces(bytes)));
+fuzz_target!(|bytes: &[u8]| common::csv(bytes));

@@ -2,10 +2,6 @@
 
 mod common;
 
-use baler_format::Format;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| common::decode(
-    &Format::Json { records: vec!["records".to_owned()] },
-    common::pieces(bytes)
-));
+fuzz_target!(|bytes: &[u8]| common::json_document(bytes));

@@ -2,7 +2,6 @@
 
 mod common;
 
-use baler_format::Format;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| common::decode(&Format::Parquet, baler_format::decode::Source::bytes(bytes.to_vec())));
+fuzz_target!(|bytes: &[u8]| common::parquet(bytes));

@@ -12,8 +12,12 @@ mod csv;
 mod damage;
 mod fast;
 mod foreign;
+mod fuzz;
 mod inference;
 mod json;
 mod parquet_columns;
 mod round_trip;
 mod samples;
+#[path = "../../../../fuzz/fuzz_targets/common/mod.rs"]
+#[expect(unreachable_pub, reason = "the fuzz targets share it")]
+mod targets;
