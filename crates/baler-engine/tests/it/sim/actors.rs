@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use baler_engine::gc::{Effect, gc};
 use baler_engine::ledger::decide::Assume;
+use baler_engine::plan::{Again, Ask, Missing};
 use baler_engine::run::{DriveOptions, Foreign, Rival, Withdraw, abort};
 use baler_engine::{Env, Flow, engine};
 use baler_model::{Config, Key, RunId, Staged, StagedPlace};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use super::scenario::Shape;
-use super::watch::Stage;
+use super::scenario::{DAYS, Shape};
+use super::watch::{Makes, Stage};
 use super::world::{Process, Told, World};
 
 /// An operator takes a run back, before anything of it is known to be lost.
@@ -30,6 +31,8 @@ type Act = fn(&mut World);
 pub(crate) enum Job {
     /// `baler run`.
     Run,
+    /// `baler backfill` over these instants, in seconds; the last says whether sources that are gone are let go of.
+    Again(i64, i64, Missing),
     /// `baler gc`, for what is older than so many hours.
     Gc(i64),
     /// `baler abort`.
@@ -48,6 +51,14 @@ impl Job {
                     Ok(reports) => told.extend(reports.into_iter().map(Ok)),
                     Err(error) => told.push(Err(error)),
                 },
+                Self::Again(from, to, missing) => {
+                    let instant = |seconds: &i64| Timestamp::from_second(*seconds).unwrap();
+                    let again = Again::Between(instant(from), instant(to));
+                    match engine::run_asked(&flow, Ask { again, missing: *missing, ..Ask::default() }).await {
+                        Ok(reports) => told.extend(reports.into_iter().map(Ok)),
+                        Err(error) => told.push(Err(error)),
+                    }
+                }
                 Self::Gc(hours) => {
                     let loaded = flow.ledger.load().await;
                     let Ok(state) = loaded else { continue };
@@ -89,11 +100,19 @@ impl World {
     }
 
     fn source_key(&self, group: u64, number: u64) -> String {
+        if self.scenario.makes != Makes::Joined {
+            let day = DAYS[usize::try_from(group).unwrap()];
+            return format!("raw/{day}/{number}.{}", self.scenario.suffix());
+        }
         format!("raw/{}/{number}.{}", char::from(b'a' + u8::try_from(group).unwrap()), self.scenario.suffix())
     }
 
     /// Somebody writes a source object with records of its own, over whatever is there.
     fn upload(&mut self, group: u64, number: u64) {
+        if self.scenario.makes != Makes::Joined {
+            let key = self.source_key(group, number);
+            return self.upload_records(&key);
+        }
         let mut body = String::new();
         if self.scenario.csv {
             body.push_str("id,fill\n");
@@ -109,6 +128,36 @@ impl World {
         let key = self.source_key(group, number);
         self.trace.step(&("upload", &key), || format!("outside: `{key}` is written: {body:?}"));
         self.put("lake", &key, body);
+    }
+
+    /// Somebody writes records of their own to a source, now and then one that is none.
+    fn upload_records(&mut self, key: &str) {
+        let is_csv = key.ends_with(".csv");
+        let mut body = if is_csv { "id,part\n".to_owned() } else { String::new() };
+        for _ in 0..self.random.below(4) {
+            let (id, part) = (self.next_record, ["a", "b", "c"][usize::try_from(self.random.below(3)).unwrap()]);
+            self.next_record += 1;
+            match (self.chance(10), is_csv) {
+                (true, true) => body.push_str(&format!("broken{id},a\n")),
+                (true, false) => body.push_str(&format!("{{\"id\":\"broken{id}\"}}\n")),
+                (false, true) => body.push_str(&format!("{id},{part}\n")),
+                (false, false) => body.push_str(&format!("{{\"id\":{id},\"part\":\"{part}\"}}\n")),
+            }
+        }
+        // Bytes that never were before: the watcher tells versions apart by them. Blank lines are no records.
+        body.push_str(&"\n".repeat(usize::try_from(self.next_record % 64).unwrap() + 1));
+        self.next_record += 1;
+        self.trace.step(&("upload", key), || format!("outside: `{key}` is written: {body:?}"));
+        self.put("lake", key, body);
+    }
+
+    /// Somebody asks for a stretch of days to be converted again.
+    fn convert_again(&mut self) {
+        let day = |n: u64| 1_769_731_200 + i64::try_from(n).unwrap() * 86_400;
+        let (from, days) = (self.random.below(3), 1 + self.random.below(3));
+        let missing = if self.chance(2) { Missing::Drop } else { Missing::GiveUp };
+        self.watch.count("backfill");
+        self.start(Job::Again(day(from), day(from + days), missing));
     }
 
     /// Somebody puts a manifest into the queue for all that lies in a group.
@@ -138,7 +187,8 @@ impl World {
         let asleep = self.processes.iter().flatten().any(|process| process.sleeps);
         let withdraws = |process: &Process| matches!(process.job, Job::Abort(_, Withdraw::Yes { .. }));
         let tempts = self.processes.iter().flatten().any(withdraws);
-        let chances: [(bool, &[Act]); 13] = [
+        let chances: [(bool, &[Act]); 14] = [
+            (s.makes == Makes::Partitions && self.alive().len() < s.processes, &[Self::convert_again as Act]),
             (s.consumes && tempts, &[Self::consume as Act; 8]),
             (self.alive().len() < s.processes, &[Self::run_one, Self::run_one]),
             (asleep, &[Self::wake_one, Self::wake_one]),
@@ -194,8 +244,11 @@ impl World {
     fn overwrite(&mut self) {
         let mut there = self.watch.under("lake", "raw/");
         if let Some((key, _)) = self.pick(&mut there) {
-            let (group, number) = (u64::from(key.as_bytes()[4] - b'a'), u64::from(key.as_bytes()[6] - b'0'));
             self.watch.count("source overwritten");
+            if self.scenario.makes != Makes::Joined {
+                return self.upload_records(&key);
+            }
+            let (group, number) = (u64::from(key.as_bytes()[4] - b'a'), u64::from(key.as_bytes()[6] - b'0'));
             self.upload(group, number);
         }
     }
@@ -288,6 +341,15 @@ impl World {
         let suffix = self.scenario.suffix();
         keys.push((self.scenario.target.to_owned(), format!("daily/a.{suffix}")));
         keys.push((self.scenario.target.to_owned(), format!("daily/a-0.{suffix}")));
+        if self.scenario.makes == Makes::Partitions {
+            // Where nobody has written yet.
+            let out =
+                self.scenario.text.rsplit_once("/x.").or(self.scenario.text.rsplit_once("}.")).unwrap_or_default().1;
+            let out = out.split('"').next().unwrap_or_default();
+            keys = ["daily/m/2026-01", "daily/d/2026-02-01", "daily/part=a/x", "daily/part=b/x"]
+                .map(|key| (self.scenario.target.to_owned(), format!("{key}.{out}")))
+                .into();
+        }
         let Some((store, key)) = self.pick(&mut keys) else { return };
         let there = self.watch.under(&store, &key);
         // An output of ours that somebody destroys is lost, and nobody could help it.
@@ -301,7 +363,7 @@ impl World {
     }
 
     /// Outputs of a run that are lost, as an operator can find out.
-    fn lost(&self, run: &str) -> Vec<(Key, bool)> {
+    pub(crate) fn lost(&self, run: &str) -> Vec<(Key, bool)> {
         let (lake, other) = (self.lake.upload_ids(), self.other.upload_ids());
         let is_staged = |staged: &Staged| match &staged.place {
             StagedPlace::Multipart { upload_id, .. } => lake.contains(upload_id) || other.contains(upload_id),

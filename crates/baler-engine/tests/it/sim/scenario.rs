@@ -8,6 +8,8 @@ use baler_model::{Config, RawConfig};
 use baler_store::PartLimits;
 use baler_testkit::SplitMix;
 
+use super::watch::Makes;
+
 /// How work is started, and by how many flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -27,6 +29,9 @@ pub(crate) enum Naming {
     FirstLast,
 }
 
+/// The days of sources of records: two of one month, and one of the next.
+pub(crate) const DAYS: [&str; 3] = ["2026-01-30", "2026-01-31", "2026-02-01"];
+
 /// One in so many grants; never at 0.
 pub(crate) type OneIn = u64;
 
@@ -34,6 +39,7 @@ pub(crate) type OneIn = u64;
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     pub(crate) shape: Shape,
+    pub(crate) makes: Makes,
     pub(crate) text: String,
     pub(crate) csv: bool,
     pub(crate) target: &'static str,
@@ -142,6 +148,7 @@ impl Scenario {
         let (storms, late) = (yes(5), yes(2));
         Self {
             shape,
+            makes: Makes::Joined,
             text,
             csv: header,
             target,
@@ -175,9 +182,53 @@ impl Scenario {
         }
     }
 
+    /// A world whose flow converts records: partitions told apart by keys or by a column, or objects that each run adds.
+    pub(crate) fn draw_conversion(random: &mut SplitMix) -> Self {
+        let drawn = Self::draw(random);
+        let suffix = one_of(random, &["jsonl", "jsonl", "csv"]);
+        let out = one_of(random, &["jsonl", "csv", "jsonl.gz"]);
+        let target = drawn.target;
+        let month = format!("{{ path = \"{target}:daily/m/{{partition:%Y-%m}}.{out}\", partition = \"month\" }}");
+        let day = format!("{{ path = \"{target}:daily/d/{{partition:%Y-%m-%d}}.{out}\", partition = \"day\" }}");
+        let part = format!("{{ path = \"{target}:daily/part={{part}}/x.{out}\", partition = \"part\" }}");
+        let added = format!("{{ path = \"{target}:daily/{{run}}.{out}\" }}");
+        let (makes, to) = match random.below(8) {
+            0..=1 => (Makes::Partitions, month),
+            2..=3 => (Makes::Partitions, format!("[{month}, {day}]")),
+            4 => (Makes::Partitions, part),
+            5..=6 => (Makes::Partitions, format!("[{part}, {month}]")),
+            _ => (Makes::Added, added),
+        };
+        let sources = match makes {
+            Makes::Added => one_of(random, &["keep", "delete"]),
+            Makes::Partitions | Makes::Joined => "keep",
+        };
+        let text = format!(
+            "version = 1\nstate = \"lake:_baler\"\n[stores]\nlake = \"s3://lake\"\nother = \"s3://other\"\n\
+             [flows.daily]\ndo = \"convert\"\nfrom = \"lake:raw/{{day:%Y-%m-%d}}/{{n:int}}.{suffix}\"\n\
+             schema = {{ columns = {{ id = \"int64 not null\", part = \"text\" }} }}\nmax_quarantined = \"100%\"\n\
+             overwrite = {}\nsources = {{ after_commit = \"{sources}\" }}\nto = {to}\n",
+            drawn.overwrite
+        );
+        // Who takes a partition away destroys it; objects that a run adds may be taken.
+        let consumes = drawn.consumes && makes == Makes::Added;
+        Self {
+            shape: Shape::Plain,
+            makes,
+            text,
+            csv: false,
+            // Records are not joined part by part: what is set aside is written in one.
+            parts: PartLimits::S3,
+            consumes,
+            groups: 1 + random.below(DAYS.len() as u64),
+            ..drawn
+        }
+    }
+
     /// The suffix of all objects.
     pub(crate) fn suffix(&self) -> &'static str {
-        if self.text.contains(".csv") { "csv" } else { "jsonl" }
+        let from = self.text.split("\nto = ").next().unwrap_or_default();
+        if from.contains(".csv") { "csv" } else { "jsonl" }
     }
 
     /// The configuration; equal texts are read once.

@@ -8,8 +8,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use baler_model::ledger::{
     DisposalPlan, Entry, Event, GroupId, Mark, Outcome, OutputClaim, PlanHeader, SealHeader, SealedOutput, Task,
 };
-use baler_model::{Key, Staged, Stamp};
+use baler_model::{InputVersion, Key, Staged, Stamp};
 use baler_store::{MemoryChange, MemoryObject};
+
+macro_rules! ensure {
+    ($holds:expr, $($words:tt)*) => {
+        if !$holds {
+            return Err(format!($($words)*));
+        }
+    };
+}
+
+mod partitions;
+
+use partitions::Build;
+pub(crate) use partitions::Left;
+
+/// What the flows of a world make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Makes {
+    /// Objects of bytes, joined.
+    #[default]
+    Joined,
+    /// Partitions of records, built anew when a source of them appears or changes.
+    Partitions,
+    /// Objects of records, which each run adds.
+    Added,
+}
 
 /// Where a run stands, by the watcher's own fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +108,8 @@ type At = (String, String, String);
 pub(crate) struct Watch {
     target: String,
     overwrite: bool,
+    makes: Makes,
+    builds: BTreeMap<String, Build>,
     pub(crate) runs: BTreeMap<String, Watched>,
     objects: BTreeMap<(String, String), MemoryObject>,
     history: BTreeMap<At, Version>,
@@ -97,16 +124,12 @@ pub(crate) struct Watch {
 /// What nobody can help (ADR 0008): a schedule ends with it.
 pub(crate) const RESIDUE: &str = "residue: a late withdrawal deleted the same bytes that the next run published";
 
+/// What nobody can help yet: outputs of a group were replaced or consumed, uploads of others are lost, and a source has changed
+/// since. The group can be neither made, nor taken back, nor given up.
+pub(crate) const STUCK: &str = "stuck: a group is half published, and the rest cannot be made again";
+
 /// What was broken, in words that begin with the invariant.
 pub(crate) type Checked = Result<(), String>;
-
-macro_rules! ensure {
-    ($holds:expr, $($words:tt)*) => {
-        if !$holds {
-            return Err(format!($($words)*));
-        }
-    };
-}
 
 /// The records of a body: lines `r00042…`.
 fn records(body: &[u8]) -> Vec<u64> {
@@ -121,8 +144,8 @@ fn lines<H: serde::de::DeserializeOwned, L: serde::de::DeserializeOwned>(body: &
 }
 
 impl Watch {
-    pub(crate) fn new(target: &str, overwrite: bool) -> Self {
-        Self { target: target.to_owned(), overwrite, ..Self::default() }
+    pub(crate) fn new(target: &str, overwrite: bool, makes: Makes) -> Self {
+        Self { target: target.to_owned(), overwrite, makes, ..Self::default() }
     }
 
     pub(crate) fn count(&mut self, what: &'static str) {
@@ -134,7 +157,9 @@ impl Watch {
     }
 
     fn is_output(&self, store: &str, key: &str) -> bool {
-        (store == self.target && key.starts_with("daily/")) || (store == "lake" && key.starts_with("mid/"))
+        let is_of_target =
+            key.starts_with("daily/") || (self.makes != Makes::Joined && key.starts_with("_quarantine/"));
+        (store == self.target && is_of_target) || (store == "lake" && key.starts_with("mid/"))
     }
 
     fn object(&self, store: &str, key: &str) -> Option<&MemoryObject> {
@@ -163,7 +188,13 @@ impl Watch {
                 version.gone_outside = true;
             }
             if let Some(after) = &change.after {
-                let version = Version { body: after.body.clone(), records: records(&after.body), gone_outside: false };
+                let records = match self.makes {
+                    Makes::Joined => records(&after.body),
+                    Makes::Partitions | Makes::Added => {
+                        partitions::records(&change.key, &after.body).0.into_iter().map(|(id, _)| id).collect()
+                    }
+                };
+                let version = Version { body: after.body.clone(), records, gone_outside: false };
                 self.history.insert((at.0.clone(), at.1.clone(), after.etag.clone()), version);
             }
         }
@@ -272,14 +303,18 @@ impl Watch {
         let line = run.seal.iter().find(|line| line.staged.key.as_str() == key && line.staged.stamp == *stamp);
         let Some(line) = line else { return Err(format!("INV-VISIBLE-1: `{key}` appeared, no seal covers it")) };
         ensure!(!run.released.contains(&line.group), "INV-VISIBLE-1: `{key}` of a released group appeared");
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| self.makes != Makes::Joined) {
+            self.replaced(key, &id, line, before)?;
+        } else if let Some(before) = before {
             let planned = line.replaces.as_ref().is_some_and(|old| *old.etag == *before.etag) && self.overwrite;
             ensure!(before.stamp.is_none(), "INV-OWN-1: `{key}`, an output of ours, was overwritten");
             ensure!(planned || self.replacing.contains(&id), "INV-OWN-1: `{key}`, which is not ours, was overwritten");
         }
         let task = line.task.0 as usize;
         let mut found = Vec::new();
-        if line.output == 0 {
+        if self.makes != Makes::Joined {
+            found = self.converted(run, line, after)?;
+        } else if line.output == 0 {
             found = records(&after.body);
             let mut wanted: Vec<u64> = Vec::new();
             for input in &run.tasks[task].inputs {
@@ -366,7 +401,8 @@ impl Watch {
     /// Whether an output of ours may be deleted: its run is taken back, or gives up a group that was sealed.
     fn may_take_back(&self, stamp: &Stamp) -> bool {
         let Some(run) = self.runs.get(stamp.run.as_str()) else { return false };
-        let beside = |line: &&SealedOutput| line.staged.stamp == *stamp && line.output > 0;
+        let is_joined = self.makes == Makes::Joined;
+        let beside = |line: &&SealedOutput| is_joined && line.staged.stamp == *stamp && line.output > 0;
         match run.stage {
             Stage::Withdrawing => true,
             Stage::Sealed => run.seal.iter().any(|line| beside(&line)),
@@ -441,8 +477,13 @@ impl Watch {
         let (header, tasks): (PlanHeader, Vec<Task>) = lines(&object.body);
         let identity = trigger.identity();
         let mut wanted: BTreeSet<At> = BTreeSet::new();
-        for input in tasks.iter().flat_map(|task| &task.inputs) {
+        for (task, number, input) in inputs_of(&tasks) {
             let at = ("lake".to_owned(), input.key.to_string(), input.etag.to_string());
+            if task.is_reread(number) {
+                let before = self.consumed.get(&(flow.clone(), at));
+                ensure!(before.is_some(), "INV-CLAIM-1: `{}` is read again, and was never consumed", input.key);
+                continue;
+            }
             ensure!(Self::is_source(&at.0, &at.1), "INV-LOOP-1: `{}` was claimed", input.key);
             ensure!(wanted.insert(at.clone()), "INV-CLAIM-1: `{}` is claimed twice by one run", input.key);
             if let Some(stamp) = self.object(&at.0, &at.1).filter(|o| o.etag == at.2).and_then(|o| o.stamp.as_ref()) {
@@ -465,8 +506,8 @@ impl Watch {
             if !rival.stage.holds() {
                 continue;
             }
-            for task in rival.tasks.iter().filter(|task| !rival.released.contains(&task.group)) {
-                for input in &task.inputs {
+            for (task, number, input) in inputs_of(&rival.tasks) {
+                if !rival.released.contains(&task.group) && !task.is_reread(number) {
                     let at = ("lake".to_owned(), input.key.to_string(), input.etag.to_string());
                     ensure!(!wanted.contains(&at), "INV-CLAIM-1: runs `{other}` and `{id}` hold `{}`", input.key);
                 }
@@ -526,11 +567,16 @@ impl Watch {
             );
             let task = &run.tasks[line.task.0 as usize];
             let agrees = account.objects_in == task.inputs.len() as u64 && account.bytes_in == task.bytes();
+            let agrees = agrees && (self.makes == Makes::Joined || account.check_records().is_ok());
             ensure!(agrees, "INV-ACCT-1: the account of `{key}` does not balance");
             *sizes.entry(line.task.0).or_default() += 1;
         }
         let covered = run.tasks.iter().filter(|task| !released.contains(&task.group));
         for task in covered {
+            if self.makes != Makes::Joined {
+                self.covers(task, &seal.iter().filter(|line| line.task == task.task).collect::<Vec<_>>())?;
+                continue;
+            }
             let wanted = task.output_keys(&run.header.operation).len() as u64;
             ensure!(sizes.get(&task.task.0) == Some(&wanted), "INV-ACCT-1: `{}` is not sealed as a whole", task.key);
         }
@@ -559,7 +605,7 @@ impl Watch {
         let run = &self.runs[id];
         for ((key, _), instance) in self.instances.iter().filter(|(_, i)| i.run == id) {
             let freed = groups(run.tasks[instance.task].group);
-            let is_dangling = instance.output > 0 && instance.fate == Fate::Taken;
+            let is_dangling = self.makes == Makes::Joined && instance.output > 0 && instance.fate == Fate::Taken;
             ensure!(
                 !freed || instance.fate == Fate::Withdrawn || is_dangling,
                 "doubling: claims behind `{key}` are free while it is {:?}",
@@ -582,7 +628,8 @@ impl Watch {
         let flow = run.flow.clone();
         let took_over = run.by != by;
         let covered = run.tasks.iter().filter(|task| !run.released.contains(&task.group));
-        let inputs: Vec<_> = covered.flat_map(|task| &task.inputs).cloned().collect();
+        let claimed = inputs_of(covered).filter(|(task, number, _)| !task.is_reread(*number));
+        let inputs: Vec<_> = claimed.map(|(_, _, input)| input).cloned().collect();
         for input in inputs {
             let at = ("lake".to_owned(), input.key.to_string(), input.etag.to_string());
             if let Some(other) = self.consumed.insert((flow.clone(), at), id.to_owned()) {
@@ -590,6 +637,7 @@ impl Watch {
             }
         }
         self.run(id).stage = Stage::Committed;
+        self.built(id);
         self.count("committed");
         if took_over {
             self.count("taken over");
@@ -660,6 +708,9 @@ impl Watch {
     /// Counts every record: each of a consumed version is delivered once, of every other version not at all, and every
     /// version that was not consumed is still there, unless somebody outside took it away.
     pub(crate) fn reckon(&self) -> Checked {
+        if self.makes == Makes::Partitions {
+            return Ok(());
+        }
         let held = self.held_for_good();
         let flows: BTreeSet<&String> = self.runs.values().map(|run| &run.flow).collect();
         for flow in flows {
@@ -733,6 +784,11 @@ impl Watch {
     pub(crate) fn heads(&self) -> &BTreeMap<String, u64> {
         &self.heads
     }
+}
+
+/// The inputs of tasks, with their numbers.
+fn inputs_of<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> impl Iterator<Item = (&'a Task, u32, &'a InputVersion)> {
+    tasks.into_iter().flat_map(|task| (0u32..).zip(&task.inputs).map(move |(number, input)| (task, number, input)))
 }
 
 fn attempt_of(staged: &Staged) -> String {

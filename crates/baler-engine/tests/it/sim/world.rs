@@ -24,6 +24,9 @@ use super::scenario::Scenario;
 use super::scheduler::{Gate, Task, Wish};
 use super::watch::Watch;
 
+/// Seeds with this bit are of worlds that convert records.
+pub(crate) const CONVERSIONS: u64 = 1 << 40;
+
 /// What driving came to, report by report.
 pub(crate) type Told = Vec<Result<RunReport, EngineError>>;
 
@@ -135,7 +138,10 @@ fn proofs() -> Vec<(String, Bytes)> {
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = SplitMix::new(seed);
-        let scenario = Scenario::draw(&mut random);
+        let scenario = match seed & CONVERSIONS {
+            0 => Scenario::draw(&mut random),
+            _ => Scenario::draw_conversion(&mut random),
+        };
         let gate = Gate::default();
         let options =
             MemoryOptions { parts: scenario.parts, page: scenario.page, chunk: 64, ..MemoryOptions::default() };
@@ -154,7 +160,7 @@ impl World {
             MemoryOptions { parts: scenario.parts, page: scenario.page, copy_domain: None, ..MemoryOptions::default() };
         let other = lake.sibling("other", options);
         lake.take_changes();
-        let watch = Watch::new(scenario.target, scenario.overwrite);
+        let watch = Watch::new(scenario.target, scenario.overwrite, scenario.makes);
         Self {
             random,
             config: scenario.config(),
