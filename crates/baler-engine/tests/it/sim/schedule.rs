@@ -426,7 +426,7 @@ fn soak() {
                         return;
                     }
                     // Every third world converts.
-                    let seed = start.wrapping_add(number) | if number % 3 == 0 { CONVERSIONS } else { 0 };
+                    let seed = start.wrapping_add(number) | if number.is_multiple_of(3) { CONVERSIONS } else { 0 };
                     match run(seed, false) {
                         Ok(ended) => add(&mut counts.lock(), ended.counts),
                         Err(words) => {
