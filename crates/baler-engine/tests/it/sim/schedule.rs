@@ -249,7 +249,7 @@ fn failed(seed: u64, broken: &str) -> String {
 }
 
 /// Seeds of one test of the ordinary run; ten such tests join, three others convert.
-const SEEDS: u64 = 625;
+const SEEDS: u64 = 1_000;
 /// Seeds of a test that converts.
 const CONVERTED: u64 = 700;
 
@@ -328,6 +328,7 @@ fn add(sum: &mut BTreeMap<&'static str, u64>, counts: BTreeMap<&'static str, u64
 }
 
 fn schedules(seeds: std::ops::Range<u64>, happened: &[(&str, u64)]) {
+    let converts = seeds.start >= CONVERSIONS;
     let (mut counts, mut steps, count) = (BTreeMap::new(), 0, seeds.end - seeds.start);
     for seed in seeds {
         let ended = holds(seed);
@@ -342,7 +343,9 @@ fn schedules(seeds: std::ops::Range<u64>, happened: &[(&str, u64)]) {
     let residues = counts.get("residue").copied().unwrap_or_default();
     assert!(residues <= count / 200, "{residues} of {count} schedules ended with what nobody can help");
     let stuck = counts.get("stuck").copied().unwrap_or_default();
-    assert!(stuck <= count / 100, "{stuck} of {count} schedules ended with groups that are half published");
+    // Only groups of several outputs can be half published.
+    let most = if converts { count / 100 } else { 0 };
+    assert!(stuck <= most, "{stuck} of {count} schedules ended with groups that are half published");
 }
 
 macro_rules! parts {
