@@ -51,8 +51,7 @@ pub(super) async fn publish(
     let bytes = sealed.outputs.iter().map(|o| o.staged.size).sum();
     flow.env.progress.begin(flow.name(), Phase::Publish, sealed.outputs.len() as u64, bytes);
     // A manifest comes when all that it names is there.
-    let is_manifest =
-        |output: &SealedOutput| plan.tasks[output.task.0 as usize].is_manifest(output.output, &output.staged.key);
+    let is_manifest = |output: &SealedOutput| plan.tasks[output.task.0 as usize].is_manifest(&output.staged.key);
     let (manifests, others): (Vec<_>, Vec<_>) = sealed.outputs.into_iter().partition(is_manifest);
     let (mut objects, mut blocked, mut lost) = (Vec::new(), Vec::new(), Vec::new());
     for outputs in [others, manifests] {

@@ -137,7 +137,11 @@ async fn a_group_with_too_many_records_set_aside_fails_and_nothing_of_it_is_seen
     world.put("in/b/2024-01-30_1.jsonl", line(2) + "x\n").await;
     let report = world.process(DAYS, None).run_one().await;
     assert_eq!(report.status, Status::Failed, "{report:#?}");
-    assert!(report.failures[0].error.contains("2 of 3 records cannot be taken, more than 50%"), "{report:#?}");
+    let error = &report.failures[0].error;
+    assert!(
+        error.contains("2 of 3 records cannot be taken, more than 50%; the first: `in/a/2024-01-30_1.jsonl`, line 2: "),
+        "{report:#?}"
+    );
     assert_eq!(world.read("month/").await.keys().collect::<Vec<_>>(), ["month/b/2024-01.csv"]);
     // Nothing was consumed of it: corrected, it is taken.
     world.put("in/a/2024-01-30_1.jsonl", line(1)).await;
@@ -469,4 +473,37 @@ to = "lake:scrubbed/{site}/export_{n:05}.csv"
     let written: Vec<&str> = report.outputs.iter().map(|output| output.key.as_str()).collect();
     assert_eq!(written, ["scrubbed/bern/export_00007.csv"]);
     assert_eq!(world.read("scrubbed/").await["scrubbed/bern/export_00007.csv"], "id,customer\n1,Eve\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_are_times_in_the_unit_that_the_flow_says() {
+    let flow = |epoch: &str| {
+        format!(
+            r#"
+[flows.times]
+do = "convert"
+from = "lake:in/{{n:int}}.jsonl"
+schema = {{ columns = {{ at = "timestamp(ms, UTC)" }} }}
+to = "lake:out/{{n}}.csv"
+max_quarantined = "100%"
+{epoch}
+"#
+        )
+    };
+    for (epoch, number, at) in [
+        ("", "1704067200", Some("2024-01-01T00:00:00.000Z")),
+        ("epoch = \"s\"", "1704067200", Some("2024-01-01T00:00:00.000Z")),
+        ("epoch = \"ms\"", "1704067200123", Some("2024-01-01T00:00:00.123Z")),
+        ("epoch = \"us\"", "1704067200123000", Some("2024-01-01T00:00:00.123Z")),
+        // Milliseconds for seconds would be a time that no text can hold.
+        ("", "1704067200123", None),
+    ] {
+        let world = World::new();
+        world.put("in/1.jsonl", format!("{{\"at\":{number}}}\n")).await;
+        let report = world.process(&flow(epoch), None).run_one().await;
+        assert_eq!(report.status, Status::Committed, "{epoch} {number}: {report:#?}");
+        let expected = at.map_or_else(|| "at\n".to_owned(), |at| format!("at\n{at}\n"));
+        assert_eq!(world.read("out/").await["out/1.csv"], expected, "{epoch} {number}");
+        assert_eq!(report.account.quarantined, Some(u64::from(at.is_none())), "{epoch} {number}");
+    }
 }

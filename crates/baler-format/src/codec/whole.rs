@@ -29,12 +29,17 @@ pub fn decode_whole(codec: Codec, bytes: &[u8], limit: usize) -> io::Result<Vec<
 /// Decodes one sound gzip member and nothing else; everything else is left to the reader, which finds out what it is.
 ///
 /// The library does not say where the member ended. It ended with the last byte where no second member can begin (its
-/// first bytes stand nowhere) and the last eight bytes are the checksum and size of what was decoded.
+/// first bytes stand nowhere), the last eight bytes are the checksum and size of what was decoded, and these stand nowhere
+/// before: a second member that is equal to the first, and damaged where it begins, would end alike.
 pub(crate) fn one_member(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
     if bytes.len() < 18 || memmem::find(&bytes[1..], &gzip::MAGIC).is_some() {
         return None;
     }
-    let (crc, size) = bytes[bytes.len() - 8..].split_at(4);
+    let trailer = bytes.len() - 8;
+    if memmem::find(bytes, &bytes[trailer..]) != Some(trailer) {
+        return None;
+    }
+    let (crc, size) = bytes[trailer..].split_at(4);
     let (crc, size) = (u32::from_le_bytes(crc.try_into().ok()?), u32::from_le_bytes(size.try_into().ok()?));
     let size = usize::try_from(size).ok()?;
     // No deflated byte makes more than 1,032: a larger size is none.

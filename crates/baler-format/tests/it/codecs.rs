@@ -276,3 +276,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_second_member_that_is_equal_to_the_first_is_not_lost_when_its_beginning_is_damaged() {
+    let member = compress(with(Codec::Gzip), b"id,name\n1,Ann\n2,Bob\n");
+    for at in [0, 1] {
+        let mut bytes = [&member[..], &member[..]].concat();
+        bytes[member.len() + at] = 0xff;
+        let error = decode_whole(Codec::Gzip, &bytes, 1 << 20).unwrap_err();
+        let fault = CodecError::of(&error).map(|error| &error.fault);
+        assert!(matches!(fault, Some(CodecFault::Trailing(_))), "{at}: {error}");
+    }
+}

@@ -2,13 +2,13 @@
 
 use super::place::{PathKind, StoreId};
 use super::raw::{At, RawFlow, RawSize};
-use super::raw_convert::{RawCompression, RawCsv, RawDrift, RawFormat, RawTarget, RawTo, RawWords};
+use super::raw_convert::{RawCompression, RawCsv, RawDrift, RawEpoch, RawFormat, RawTarget, RawTo, RawWords};
 use super::resolved::{
     AfterCommit, ConvertConfig, ConvertTarget, SchemaBase, SchemaSource, SourcePolicy, Target, TimeSource,
 };
 use super::scrub;
 use super::validate::Checker;
-use crate::ledger::{DriftPolicy, FormatOptions, Provenance, QuarantineLimit};
+use crate::ledger::{DriftPolicy, EpochUnit, FormatOptions, Provenance, QuarantineLimit};
 use crate::scrub::Scrub;
 use crate::text::{SyntaxError, did_you_mean, quoted_list};
 use crate::{ByteSize, FieldType, Key, PartitionSize, Pattern, Template, Vocabulary};
@@ -115,6 +115,12 @@ impl Checker<'_> {
             RawDrift::Quarantine => DriftPolicy::Quarantine,
             RawDrift::Widen => DriftPolicy::Widen,
         };
+        let epoch = match raw.epoch.as_ref().map_or(RawEpoch::S, |at| at.value) {
+            RawEpoch::S => EpochUnit::S,
+            RawEpoch::Ms => EpochUnit::Ms,
+            RawEpoch::Us => EpochUnit::Us,
+            RawEpoch::Ns => EpochUnit::Ns,
+        };
         let provenance = raw.provenance.as_ref().map_or_else(Provenance::default, |at| Provenance {
             key: at.value.key.as_ref().map(|at| at.value.clone()),
             line: at.value.line.as_ref().map(|at| at.value.clone()),
@@ -153,6 +159,7 @@ impl Checker<'_> {
             schema: schema?,
             time,
             covers,
+            epoch,
             drift,
             max_quarantined: max_quarantined?,
             quarantine: quarantine?,
@@ -171,6 +178,7 @@ impl Checker<'_> {
             ("schema", raw.schema.as_ref().map(|at| &at.span)),
             ("time", raw.time.as_ref().map(|at| &at.span)),
             ("covers", raw.covers.as_ref().map(|at| &at.span)),
+            ("epoch", raw.epoch.as_ref().map(|at| &at.span)),
             ("partition", raw.partition.as_ref().map(|at| &at.span)),
             ("compression", raw.compression.as_ref().map(|at| &at.span)),
             ("on_drift", raw.on_drift.as_ref().map(|at| &at.span)),

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-use super::raw_convert::{RawCompression, RawDrift, RawFormat, RawLimit, RawProvenance, RawSchema, RawTo, RawWords};
+use super::raw_convert::{
+    RawCompression, RawDrift, RawEpoch, RawFormat, RawLimit, RawProvenance, RawSchema, RawTo, RawWords,
+};
 use super::scrub::RawScrub;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
@@ -188,6 +190,9 @@ pub(super) struct RawFlow {
     /// With `convert`: how much time an input holds from its placeholder's instant on: `"hour"`, `"day"`, `"month"` or
     /// `"year"`. Default: as precise as the placeholder is written (`%Y/%m/%d` is a day); a day for S3DB.
     pub(super) covers: Option<At<String>>,
+    /// With `convert`: what numbers count in columns that are timestamps, since 1970: `"s"`, `"ms"`, `"us"` or `"ns"`.
+    /// Default: `"s"`.
+    pub(super) epoch: Option<At<RawEpoch>>,
     /// With `convert` and a plain `to`: the partition of an output: `"hour"`, `"day"`, `"month"`, `"year"`, or columns.
     /// Default: none but what the names in `to` say. Example: `"month"`.
     pub(super) partition: Option<At<RawWords>>,

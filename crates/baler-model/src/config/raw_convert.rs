@@ -249,6 +249,21 @@ impl JsonSchema for Columns {
     }
 }
 
+/// What numbers count in columns that are timestamps.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Epoch")]
+pub(super) enum RawEpoch {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
+    /// Nanoseconds.
+    Ns,
+}
+
 /// What happens when objects have other columns than the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::place::{Place, StoreConfig, StoreId};
-use crate::ledger::{DriftPolicy, FormatOptions, Provenance, QuarantineLimit};
+use crate::ledger::{DriftPolicy, EpochUnit, FormatOptions, Provenance, QuarantineLimit};
 use crate::scrub::Scrub;
 use crate::{ByteSize, Condition, FlowName, OrderBy, PartitionSize, Pattern, Span, Template};
 
@@ -166,6 +166,8 @@ pub struct ConvertConfig {
     pub time: TimeSource,
     /// How much time an input holds, from the instant that its key names.
     pub covers: Option<PartitionSize>,
+    /// What numbers count in columns that are timestamps.
+    pub epoch: EpochUnit,
     /// What happens when objects have other columns than the schema.
     pub drift: DriftPolicy,
     /// A group fails when more of its records are set aside.

@@ -22,6 +22,9 @@ pub struct ConvertOptions {
     /// The column of a record's time, where partitions are told by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
+    /// What numbers count in columns that are timestamps.
+    #[serde(default, skip_serializing_if = "EpochUnit::is_default")]
+    pub epoch: EpochUnit,
     /// What happens when objects have other columns than the schema.
     pub drift: DriftPolicy,
     /// A group fails when more of its records are set aside.
@@ -100,6 +103,28 @@ impl FormatOptions {
             Self::Arrow => "arrow",
             Self::ArrowFile => "feather",
         }
+    }
+}
+
+/// What numbers count in columns that are timestamps, since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EpochUnit {
+    /// Seconds.
+    #[default]
+    S,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
+    /// Nanoseconds.
+    Ns,
+}
+
+impl EpochUnit {
+    /// Whether it is what is taken where nothing is said.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

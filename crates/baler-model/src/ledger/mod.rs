@@ -13,8 +13,8 @@ mod seal;
 
 pub use account::{Account, Imbalance};
 pub use convert::{
-    ConvertOptions, ConvertTask, DriftPolicy, FormatOptions, PlannedOutput, PlannedSchema, PlannedSplit, Provenance,
-    QuarantineLimit, TargetOptions, ranges,
+    ConvertOptions, ConvertTask, DriftPolicy, EpochUnit, FormatOptions, PlannedOutput, PlannedSchema, PlannedSplit,
+    Provenance, QuarantineLimit, TargetOptions, ranges,
 };
 pub use event::{CommittedObject, Counts, Entry, Event, Manifest, OutputClaim, Trigger};
 pub use mark::{FailedAttempt, Failure, Heartbeat, Mark, Outcome, OutputRecords, Work};

@@ -177,13 +177,10 @@ impl Task {
         self.convert.as_ref().is_some_and(|convert| convert.reread.binary_search(&input).is_ok())
     }
 
-    /// Whether a staged output is a manifest: it is published when what it names is.
-    pub fn is_manifest(&self, number: u32, key: &Key) -> bool {
+    /// Whether this is the key of a manifest of numbered objects: it is published when all that it names is.
+    pub fn is_manifest(&self, key: &Key) -> bool {
         let is_numbered = |output: &PlannedOutput| output.numbered.is_some() && output.exact_key() == Some(key);
-        match &self.convert {
-            Some(convert) => convert.outputs.iter().any(is_numbered),
-            None => self.is_beside(number),
-        }
+        self.convert.as_ref().is_some_and(|convert| convert.outputs.iter().any(is_numbered))
     }
 
     /// Whether an output only tells of the first one, and is worth nothing without it.

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use baler_model::ledger::{
     Account, Claim, ClaimsHeader, CombineOptions, CommittedObject, ContentHash, ConvertOptions, ConvertTask, Counts,
-    DisposalPlan, DriftPolicy, Entry, Event, FailedAttempt, Failure, FormatOptions, GroupId, Heartbeat, Manifest, Mark,
-    OperationOptions, Outcome, OutputClaim, OutputRecords, PlanHeader, PlannedOutput, PlannedSchema, PlannedSplit,
-    PlannedStore, Provenance, QuarantineLimit, SealHeader, SealedOutput, SeparatorRule, TargetOptions, Task, Trigger,
-    Work,
+    DisposalPlan, DriftPolicy, Entry, EpochUnit, Event, FailedAttempt, Failure, FormatOptions, GroupId, Heartbeat,
+    Manifest, Mark, OperationOptions, Outcome, OutputClaim, OutputRecords, PlanHeader, PlannedOutput, PlannedSchema,
+    PlannedSplit, PlannedStore, Provenance, QuarantineLimit, SealHeader, SealedOutput, SeparatorRule, TargetOptions,
+    Task, Trigger, Work,
 };
 use baler_model::scrub::Scrub;
 use baler_model::{
@@ -313,6 +313,7 @@ fn plans_of_records_of_version_1_are_read_and_written_as_ever() {
         input: Some(FormatOptions::Csv { delimiter: b';', quote: b'\'', header: false }),
         records: vec!["response".into(), "records".into()],
         time: Some("at".into()),
+        epoch: EpochUnit::S,
         drift: DriftPolicy::Widen,
         max_quarantined: QuarantineLimit::Percent(50),
         max_expansion: 1000,

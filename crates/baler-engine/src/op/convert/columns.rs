@@ -234,7 +234,7 @@ async fn infer(flow: &Flow, options: &ConvertConfig, groups: &[Group]) -> Result
             Err(error) => return Err(error.into()),
         };
         let codec = kind.codec.unwrap_or_else(|| Codec::sniff(&bytes));
-        let decoding = kinds::decoding(&options.scrub);
+        let decoding = kinds::decoding(options.epoch, &options.scrub);
         if whole {
             let found = match (codec, &kind.format) {
                 (Codec::None, _) if input.size <= WHOLE => {

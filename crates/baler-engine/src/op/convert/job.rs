@@ -142,7 +142,7 @@ impl Job {
             decoded,
             scrubber,
             written,
-            decoding: decoding_of(planned, &options.scrub),
+            decoding: decoding_of(planned, options),
             refuses_unknown: planned.origin != DECLARED,
             store: store.to_owned(),
             targets,
@@ -246,9 +246,9 @@ impl Job {
 }
 
 /// How records are read: what was inferred as text takes all that it was inferred from.
-fn decoding_of(planned: &PlannedSchema, scrub: &Scrub) -> DecodeOptions {
+fn decoding_of(planned: &PlannedSchema, options: &ConvertOptions) -> DecodeOptions {
     let text_from = if planned.origin == INFERRED { TextFrom::Anything } else { TextFrom::Text };
-    DecodeOptions { text_from, ..kinds::decoding(scrub) }
+    DecodeOptions { text_from, ..kinds::decoding(options.epoch, &options.scrub) }
 }
 
 /// Errors: records of a schema cannot be scrubbed, or not be written in a format.

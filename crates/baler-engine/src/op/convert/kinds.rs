@@ -2,8 +2,9 @@
 
 use baler_format::codec::{Codec, Compression};
 use baler_format::decode::{Blanks, DecodeOptions};
+use baler_format::schema::TimeUnit;
 use baler_format::{Csv, Format, Ipc};
-use baler_model::ledger::{ConvertOptions, FormatOptions, TargetOptions};
+use baler_model::ledger::{ConvertOptions, EpochUnit, FormatOptions, TargetOptions};
 use baler_model::scrub::{Scrub, Trim};
 
 /// The format that options stand for.
@@ -49,15 +50,22 @@ pub(crate) fn planned_kind(options: &ConvertOptions, key: &str) -> Result<InputK
     input_kind(options.input.as_ref(), &options.records, key)
 }
 
-/// How inputs are decoded where a scrub has a say: what stands for null, and blanks, before fields of CSV are typed.
-pub(crate) fn decoding(scrub: &Scrub) -> DecodeOptions {
+/// How inputs are decoded where a flow has a say: what numbers count that are times; what stands for null, and blanks, before
+/// fields of CSV are typed.
+pub(crate) fn decoding(epoch: EpochUnit, scrub: &Scrub) -> DecodeOptions {
     let default = DecodeOptions::default();
     let null_literals = default.null_literals.iter().chain(&scrub.null_values).cloned().collect();
     let blanks = match scrub.trim {
         Trim::All => Blanks::Trim,
         Trim::Nothing | Trim::Columns(_) => Blanks::Keep,
     };
-    DecodeOptions { null_literals, blanks, ..default }
+    let epoch = match epoch {
+        EpochUnit::S => TimeUnit::Second,
+        EpochUnit::Ms => TimeUnit::Millisecond,
+        EpochUnit::Us => TimeUnit::Microsecond,
+        EpochUnit::Ns => TimeUnit::Nanosecond,
+    };
+    DecodeOptions { epoch, null_literals, blanks, ..default }
 }
 
 /// Format and compression of a target. Errors: a text for people, when the codec has no such level.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
 use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::coalesce::BatchCoalescer;
 use baler_format::Format;
@@ -96,6 +96,11 @@ impl Object {
     fn lost(&self, error: &ArrowError) -> TaskError {
         failed(&self.key, &EncodeError::Internal(error.to_string()))
     }
+}
+
+/// What the values of a batch take of memory, without what its buffers have room for besides.
+pub(super) fn bytes_of(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }
 
 fn failed(key: &Key, error: &EncodeError) -> TaskError {

@@ -49,6 +49,7 @@ pub(crate) async fn draw(draft: Draft<'_>, options: &ConvertConfig, listed: Inpu
             TimeSource::Column(column) => Some(column.clone()),
             TimeSource::None | TimeSource::Key(_) => None,
         },
+        epoch: options.epoch,
         drift: options.drift,
         max_quarantined: options.max_quarantined,
         max_expansion: options.max_expansion,

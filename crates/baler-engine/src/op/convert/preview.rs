@@ -108,11 +108,7 @@ fn first(job: &Job, number: usize, body: Result<Body, baler_store::StoreError>, 
     let (mut records, mut aside) = (Vec::new(), Vec::new());
     let key = &job.inputs[number].key;
     let mut take = |piece: decoding::Piece| {
-        aside.extend(piece.aside.iter().map(|one| match one.position {
-            Some(baler_format::decode::Position::Line { line, .. }) => format!("`{key}`, line {line}: {}", one.reason),
-            Some(baler_format::decode::Position::Row(row)) => format!("`{key}`, row {row}: {}", one.reason),
-            None => format!("`{key}`: {}", one.reason),
-        }));
+        aside.extend(piece.aside.iter().map(|one| one.told_of(key)));
         let rows = piece.batch.slice(0, piece.batch.num_rows().min(most - records.len()));
         records.extend(as_json(job, &rows));
         records.len() < most

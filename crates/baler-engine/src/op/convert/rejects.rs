@@ -1,7 +1,7 @@
 //! What is set aside: a JSON line for each record that was not taken, and for each stretch of an object that cannot be read.
 
 use baler_format::decode::{Position, Rejected};
-use baler_model::InputVersion;
+use baler_model::{InputVersion, Key};
 use serde::Serialize;
 
 /// Something that was set aside.
@@ -18,6 +18,16 @@ impl SetAside {
     /// A stretch of an object, or the whole of it.
     pub(super) fn stretch(position: Option<Position>, reason: String) -> Self {
         Self { position, reason, raw: Vec::new() }
+    }
+
+    /// Where it stood in the object of this key, and why it was not taken.
+    pub(super) fn told_of(&self, key: &Key) -> String {
+        let reason = &self.reason;
+        match self.position {
+            None => format!("`{key}`: {reason}"),
+            Some(Position::Line { line, .. }) => format!("`{key}`, line {line}: {reason}"),
+            Some(Position::Row(row)) => format!("`{key}`, row {row}: {reason}"),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use baler_model::ledger::PlannedSplit;
 use baler_model::{Key, KeyError, Kind};
 use parking_lot::Mutex;
 
-use super::object::ROWS;
+use super::object::{ROWS, bytes_of};
 use crate::error::TaskError;
 use baler_model::ledger::Failure;
 
@@ -104,7 +104,7 @@ impl Split {
             partition.rows += 1;
             partition.held.push((held, row));
         }
-        self.held_bytes += batch.get_array_memory_size() + numbers.len() * size_of::<(u32, u32)>();
+        self.held_bytes += bytes_of(batch) + numbers.len() * size_of::<(u32, u32)>();
         self.held.push(batch.clone());
         if self.held_bytes > self.budget {
             self.spill()?;

@@ -5,13 +5,13 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use baler_model::ledger::OutputRecords;
 use baler_model::{InputVersion, Key};
 
 use super::decoding::{Piece, Stop};
 use super::job::{Broken, Counted, Job, Message, cut_off, scrub_failed, within_memory};
-use super::object::{Object, ROWS, Style};
+use super::object::{Object, ROWS, Style, bytes_of};
 use super::partitions;
 use super::rejects::{SetAside, write_line};
 use super::routing;
@@ -27,6 +27,8 @@ pub(super) struct Writing<'a> {
     steps: &'a Steps,
     outputs: Vec<Output>,
     quarantine: Option<PartWriter>,
+    /// The first record that was set aside: where it stands, and why.
+    first_aside: Option<String>,
     dedupe: Option<Dedupe>,
     /// What was written of objects whose keys are found here: those that the values of columns tell apart, and numbered
     /// ones, in the order of their numbers.
@@ -72,7 +74,16 @@ impl<'a> Writing<'a> {
             records: NONE,
         };
         let outputs = job.task.outputs.iter().map(output).collect();
-        Self { job, steps, outputs, quarantine: None, dedupe, found: Vec::new(), counted: Counted::default() }
+        Self {
+            job,
+            steps,
+            outputs,
+            quarantine: None,
+            first_aside: None,
+            dedupe,
+            found: Vec::new(),
+            counted: Counted::default(),
+        }
     }
 
     pub(super) fn run(mut self, inputs: Receiver<(usize, Receiver<Message>)>) -> Result<Counted, Broken> {
@@ -366,8 +377,9 @@ impl<'a> Writing<'a> {
     }
 
     fn set_aside(&mut self, input: &InputVersion, aside: &[SetAside]) -> Result<(), TaskError> {
-        if aside.is_empty() {
-            return Ok(());
+        let Some(first) = aside.first() else { return Ok(()) };
+        if self.first_aside.is_none() {
+            self.first_aside = Some(first.told_of(&input.key));
         }
         let writer = match &mut self.quarantine {
             Some(writer) => writer,
@@ -386,7 +398,8 @@ impl<'a> Writing<'a> {
     fn too_many(&self) -> TaskError {
         let Counted { quarantined, records_in, .. } = self.counted;
         let limit = self.job.options.max_quarantined;
-        let error = format!("{quarantined} of {records_in} records cannot be taken, more than {limit}");
+        let first = self.first_aside.as_deref().map_or_else(String::new, |first| format!("; the first: {first}"));
+        let error = format!("{quarantined} of {records_in} records cannot be taken, more than {limit}{first}");
         TaskError::data(
             error,
             Some("`baler preview` shows the first reasons; correct the flow, or raise `max_quarantined`"),
@@ -396,7 +409,6 @@ impl<'a> Writing<'a> {
 
 /// Rows of which an eighth of an object's bytes is made, at the most: its size is known in steps of them.
 fn steps_of(batch: &RecordBatch, max_bytes: u64) -> usize {
-    let bytes: usize = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
-    let of_a_row = (bytes / batch.num_rows().max(1)).max(1) as u64;
+    let of_a_row = (bytes_of(batch) / batch.num_rows().max(1)).max(1) as u64;
     usize::try_from(max_bytes / 8 / of_a_row).unwrap_or(ROWS).clamp(1, ROWS)
 }
