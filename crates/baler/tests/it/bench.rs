@@ -105,6 +105,10 @@ impl Bench {
     /// Runs it to its end, and watches the most memory that it ever held. Units: bytes.
     pub(crate) fn baler_watched(&self, args: &[&str]) -> (Done, u64) {
         let mut child = self.start(args);
+        // Whoever says much would wait for a reader.
+        let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let stdout = std::thread::spawn(move || read_all(&mut out));
+        let stderr = std::thread::spawn(move || read_all(&mut err));
         let status = format!("/proc/{}/status", child.id());
         let mut most = 0;
         // The kernel keeps the highest mark: what is missed is only what it grew by in the last two milliseconds.
@@ -116,7 +120,8 @@ impl Bench {
             std::thread::sleep(Duration::from_millis(2));
         }
         assert!(most > 0, "a process that ran has held memory");
-        (self.finish(child), most)
+        let status = child.wait().unwrap();
+        (self.done(Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }), most)
     }
 
     /// Starts it with both outputs caught.
@@ -200,3 +205,9 @@ macro_rules! assert_shown {
     };
 }
 pub(crate) use assert_shown;
+
+fn read_all(from: &mut dyn std::io::Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    bytes
+}

@@ -23,7 +23,7 @@ const PARTS_OF_A_SIZE: u32 = 1_000;
 /// Parts of one output that are on their way at a time.
 const AT_ONCE: usize = 3;
 /// Bytes of parts that wait or are on their way.
-const ROOM: usize = 3 * PART;
+const ROOM: usize = 2 * PART;
 /// Outputs that are made durable at a time.
 const ENDING: usize = 16;
 
