@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use baler_model::ledger::{Numbered, Outcome, OutputClaim};
-use baler_model::{Key, ObjectVersion};
+use baler_model::ledger::{Outcome, OutputClaim};
+use baler_model::{Key, ObjectVersion, RunId};
 use baler_store::{ListRequest, Store, StoreError, list_all};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -218,11 +218,22 @@ async fn superseded(
     effect: Effect,
     report: &mut GcReport,
 ) -> Result<(), EngineError> {
+    // Plans say which objects a manifest names; only those are asked whose runs stand in the keys of what they wrote.
+    let mut versioned: BTreeMap<&RunId, Vec<(&Key, &OwnObject)>> = BTreeMap::new();
+    for (key, own) in state.objects().iter().filter(|(key, own)| key.as_str().contains(own.run.as_str())) {
+        versioned.entry(&own.run).or_default().push((key, own));
+    }
     let mut of_manifests: BTreeMap<Key, Vec<(&Key, &OwnObject)>> = BTreeMap::new();
-    for (key, own) in state.objects() {
-        let Some(manifest) = Numbered::manifest_of(key, &own.run) else { continue };
-        if state.object(&manifest).is_some_and(|now| now.run != own.run) {
-            of_manifests.entry(manifest).or_default().push((key, own));
+    for (run, objects) in versioned {
+        let Some(known) = state.run(run) else { continue };
+        let plan = flow.ledger.read_plan(known).await.map_err(flow.ledger_error())?;
+        let manifests: BTreeMap<&str, &Key> = plan.tasks.iter().flat_map(|task| task.manifests()).collect();
+        for (key, own) in objects {
+            let named = manifests.range(..=key.as_str()).next_back();
+            let Some((_, manifest)) = named.filter(|(prefix, _)| key.as_str().starts_with(**prefix)) else { continue };
+            if state.object(manifest).is_some_and(|now| now.run != own.run) {
+                of_manifests.entry((*manifest).clone()).or_default().push((key, own));
+            }
         }
     }
     if of_manifests.is_empty() {

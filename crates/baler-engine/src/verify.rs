@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baler_model::ledger::{CombineOptions, Event, Numbered, OperationOptions, SealedOutput, SeparatorRule, Task};
+use baler_model::ledger::{CombineOptions, Event, OperationOptions, SealedOutput, SeparatorRule, Task};
 use baler_model::{InputVersion, Key, ObjectVersion, RunId};
 use baler_store::{ByteRange, Crc64, Store, StoreError};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -134,7 +134,9 @@ fn is_built_anew(state: &LedgerState, plan: &Plan, output: &SealedOutput) -> boo
     match plan.header.operation {
         OperationOptions::Combine(_) => false,
         OperationOptions::Convert(_) => {
-            by_another(key) || Numbered::manifest_of(key, run).is_some_and(|manifest| by_another(&manifest))
+            let mut manifests = plan.tasks[output.task.0 as usize].manifests();
+            by_another(key)
+                || manifests.any(|(prefix, manifest)| key.as_str().starts_with(prefix) && by_another(manifest))
         }
     }
 }

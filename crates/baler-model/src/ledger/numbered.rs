@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::redshift_manifest_key;
 use crate::{Key, KeyError, RunId};
 
 /// The objects of an output that is several.
@@ -40,16 +39,6 @@ impl Numbered {
     pub fn key(&self, number: u64) -> Result<Key, KeyError> {
         Key::try_new(format!("{}{number:05}{}", self.before, self.after))
     }
-
-    /// The key of the manifest that names an object which a run made by [`Numbered::versioned`], if it did.
-    pub fn manifest_of(object: &Key, run: &RunId) -> Option<Key> {
-        let (directory, stem, after) = pieces(object.as_str());
-        let (stem, number) = stem.rsplit_once('-')?;
-        let directory = directory.strip_suffix('/')?.strip_suffix(run.as_str())?;
-        let is_number = number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit());
-        let is_ours = is_number && (directory.is_empty() || directory.ends_with('/'));
-        is_ours.then(|| redshift_manifest_key(&Key::from_listed(format!("{directory}{stem}{after}"))))
-    }
 }
 
 /// Directory with its `/`, name before its first `.`, and the rest.
@@ -64,22 +53,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_of_a_run_lead_to_their_manifest() {
+    fn objects_are_named_beside_the_one_that_they_stand_for() {
         let run = RunId::try_new("20240102T030405Z-abcd").unwrap();
-        for key in ["o/day=1/part.csv.gz", "o/part", "part.parquet", "o/a-00001.b/x-y.parquet"] {
-            let key = Key::try_new(key).unwrap();
-            let versioned = Numbered::versioned(&key, &run, 1);
-            let manifest = Key::try_new(format!("{key}.manifest")).unwrap();
-            for number in [1, 99_999, 100_000] {
-                let object = versioned.key(number).unwrap();
-                assert_eq!(Numbered::manifest_of(&object, &run), Some(manifest.clone()), "{object}");
-                assert_eq!(Numbered::manifest_of(&object, &RunId::try_new("another").unwrap()), None);
-            }
-            assert_eq!(Numbered::manifest_of(&Numbered::beside(&key, 1).key(1).unwrap(), &run), None);
-        }
         let versioned = Numbered::versioned(&Key::try_new("o/day=1/part.csv.gz").unwrap(), &run, 1);
         assert_eq!(versioned.key(7).unwrap().as_str(), format!("o/day=1/{run}/part-00007.csv.gz"));
+        assert_eq!(versioned.key(123_456).unwrap().as_str(), format!("o/day=1/{run}/part-123456.csv.gz"));
         let beside = Numbered::beside(&Key::try_new("o/day=1/r.csv.gz").unwrap(), 1);
         assert_eq!(beside.key(7).unwrap().as_str(), "o/day=1/r-00007.csv.gz");
+        let bare = Numbered::beside(&Key::try_new("part").unwrap(), 1);
+        assert_eq!(bare.key(7).unwrap().as_str(), "part-00007");
     }
 }

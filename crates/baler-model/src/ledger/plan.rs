@@ -179,8 +179,13 @@ impl Task {
 
     /// Whether this is the key of a manifest of numbered objects: it is published when all that it names is.
     pub fn is_manifest(&self, key: &Key) -> bool {
-        let is_numbered = |output: &PlannedOutput| output.numbered.is_some() && output.exact_key() == Some(key);
-        self.convert.as_ref().is_some_and(|convert| convert.outputs.iter().any(is_numbered))
+        self.manifests().any(|(_, manifest)| manifest == key)
+    }
+
+    /// Its manifests of numbered objects, each with what the keys of the objects that it names begin with.
+    pub fn manifests(&self) -> impl Iterator<Item = (&str, &Key)> {
+        let outputs = self.convert.iter().flat_map(|convert| &convert.outputs);
+        outputs.filter_map(|output| Some((output.numbered.as_ref()?.before.as_str(), output.exact_key()?)))
     }
 
     /// Whether an output only tells of the first one, and is worth nothing without it.

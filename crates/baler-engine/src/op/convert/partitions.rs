@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, SchemaRef};
@@ -12,13 +11,13 @@ use baler_format::encode::EncodeOptions;
 use baler_format::schema::Schema;
 use baler_model::ledger::{Failure, OutputRecords, PlannedSplit};
 use baler_model::{Key, Kind};
-use parking_lot::Mutex;
 
 use super::job::Job;
 use super::object::{Object, ROWS, Style};
 use super::split::{Sorted, Split};
 use super::upload::Steps;
 use crate::error::TaskError;
+use crate::parallel::try_in_parallel;
 
 /// An output of more rows than this is worth threads of its own.
 const MANY: u64 = 100_000;
@@ -56,37 +55,11 @@ pub(super) fn write(
     let known: BTreeSet<&Key> = sorted.iter().map(|output| &output.key).collect();
     // Of partitions that no record belongs to any more the objects become empty.
     let emptied = planned.previous.iter().map(|(key, _)| key).filter(|key| !known.contains(*key));
-    let outputs: Vec<(&Key, Option<&Sorted>)> =
-        sorted.iter().map(|output| (&output.key, Some(output))).chain(emptied.map(|key| (key, None))).collect();
+    let outputs = sorted.iter().map(|output| (&output.key, Some(output))).chain(emptied.map(|key| (key, None)));
+    let outputs: Vec<(usize, (&Key, Option<&Sorted>))> = (first..).zip(outputs).collect();
     let threads = job.encoding.threads.min(outputs.len()).max(1);
     let common = Common::new(job, steps, to, planned, split.as_ref(), threads)?;
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(vec![None; outputs.len()]);
-    let fault: Mutex<Option<(usize, TaskError)>> = Mutex::new(None);
-    let work = || {
-        while fault.lock().is_none() {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some((key, sorted)) = outputs.get(number) else { return };
-            match common.output(first + number, key, *sorted) {
-                Ok(records) => done.lock()[number] = Some(records),
-                Err(error) => {
-                    let mut fault = fault.lock();
-                    if fault.as_ref().is_none_or(|(before, _)| number < *before) {
-                        *fault = Some((number, error));
-                    }
-                }
-            }
-        }
-    };
-    if threads == 1 {
-        work();
-    } else {
-        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    }
-    match fault.into_inner() {
-        Some((_, error)) => Err(error),
-        None => Ok(done.into_inner().into_iter().flatten().collect()),
-    }
+    try_in_parallel(threads, &outputs, |(number, (key, sorted))| common.output(*number, key, *sorted))
 }
 
 impl<'a> Common<'a> {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Cursor};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
@@ -19,10 +19,10 @@ use arrow_schema::{ArrowError, DataType, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
 use baler_model::ledger::PlannedSplit;
 use baler_model::{Key, KeyError, Kind};
-use parking_lot::Mutex;
 
 use super::object::{ROWS, bytes_of};
 use crate::error::TaskError;
+use crate::parallel::try_in_parallel;
 use baler_model::ledger::Failure;
 
 /// Records on their way to outputs that the values of columns tell apart.
@@ -162,42 +162,23 @@ impl Split {
             Some(file) => &*file,
             none => none.insert(tempfile::tempfile().map_err(|error| no_room(&error))?),
         };
-        let (next, end) = (AtomicUsize::new(0), AtomicU64::new(self.end));
-        let (held, partitions) = (&self.held, &self.partitions);
-        let blocks = Mutex::new(Vec::with_capacity(partitions.len()));
-        let fault: Mutex<Option<TaskError>> = Mutex::new(None);
-        let put_aside = |partition: &Partition| -> Result<(u64, u64), TaskError> {
+        let end = AtomicU64::new(self.end);
+        let held = &self.held;
+        let put_aside = |partition: &Partition| -> Result<Option<(u64, u64)>, TaskError> {
+            if partition.held.is_empty() {
+                return Ok(None);
+            }
             let block = block(&gather(held, &partition.held).map_err(broken)?).map_err(broken)?;
             let length = block.len() as u64;
             let offset = end.fetch_add(length, Ordering::Relaxed);
             file.write_all_at(&block, offset).map_err(|error| no_room(&error))?;
-            Ok((offset, length))
+            Ok(Some((offset, length)))
         };
-        let work = || {
-            while fault.lock().is_none() {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(partition) = partitions.get(number) else { return };
-                if partition.held.is_empty() {
-                    continue;
-                }
-                match put_aside(partition) {
-                    Ok(place) => blocks.lock().push((number, place)),
-                    Err(error) => *fault.lock() = Some(error),
-                }
-            }
-        };
-        if self.threads <= 1 {
-            work();
-        } else {
-            std::thread::scope(|scope| (0..self.threads).for_each(|_| drop(scope.spawn(work))));
-        }
-        if let Some(error) = fault.into_inner() {
-            return Err(error);
-        }
+        let blocks = try_in_parallel(self.threads, &self.partitions, put_aside)?;
         self.end = end.into_inner();
-        for (number, place) in blocks.into_inner() {
-            self.partitions[number].blocks.push(place);
-            self.partitions[number].held.clear();
+        for (partition, block) in self.partitions.iter_mut().zip(blocks) {
+            partition.blocks.extend(block);
+            partition.held.clear();
         }
         self.held.clear();
         self.held_bytes = 0;
