@@ -188,15 +188,22 @@ impl Scenario {
         let suffix = one_of(random, &["jsonl", "jsonl", "csv"]);
         let out = one_of(random, &["jsonl", "csv", "jsonl.gz"]);
         let target = drawn.target;
-        let month = format!("{{ path = \"{target}:daily/m/{{partition:%Y-%m}}.{out}\", partition = \"month\" }}");
+        // About a line, some lines, or all of a day.
+        let most = one_of(random, &[1, 60, 120]);
+        let path = format!("path = \"{target}:daily/m/{{partition:%Y-%m}}.{out}\", partition = \"month\"");
+        let (month, numbered) = (format!("{{ {path} }}"), format!("{{ {path}, max_bytes = \"{most}B\" }}"));
         let day = format!("{{ path = \"{target}:daily/d/{{partition:%Y-%m-%d}}.{out}\", partition = \"day\" }}");
         let part = format!("{{ path = \"{target}:daily/part={{part}}/x.{out}\", partition = \"part\" }}");
-        let added = format!("{{ path = \"{target}:daily/{{run}}.{out}\" }}");
-        let (makes, to) = match random.below(8) {
+        let path = format!("path = \"{target}:daily/{{run}}.{out}\"");
+        let limit = if random.below(2) == 0 { format!(", max_bytes = \"{most}B\"") } else { String::new() };
+        let added = format!("{{ {path}{limit} }}");
+        let (makes, to) = match random.below(12) {
             0..=1 => (Makes::Partitions, month),
             2..=3 => (Makes::Partitions, format!("[{month}, {day}]")),
             4 => (Makes::Partitions, part),
             5..=6 => (Makes::Partitions, format!("[{part}, {month}]")),
+            7..=8 => (Makes::Partitions, numbered),
+            9 => (Makes::Partitions, format!("[{numbered}, {day}]")),
             _ => (Makes::Added, added),
         };
         let sources = match makes {

@@ -147,6 +147,12 @@ impl World {
         if self.scenario.skew < 30_000 && !left.is_empty() {
             return Err(format!("uploads are left: {left:?}"));
         }
+        if self.scenario.makes == Makes::Partitions {
+            let left = self.watch.left_over();
+            if !left.is_empty() {
+                return Err(format!("objects are left that no build counts any more: {left:?}"));
+            }
+        }
         Ok(())
     }
 
@@ -316,6 +322,7 @@ const CONVERSIONS_HAPPENED: &[(&str, u64)] = &[
     ("sleeps", 200),
     ("source overwritten", 150),
     ("source taken away", 40),
+    ("superseded", 100),
     ("taken over", 60),
     ("upload expired", 50),
     ("withdrawing", 2),

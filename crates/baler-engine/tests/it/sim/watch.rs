@@ -353,6 +353,13 @@ impl Watch {
             self.count("taken back");
             return Ok(());
         }
+        if let Some(stamp) = before.stamp.as_ref().filter(|stamp| self.is_superseded(key, stamp)) {
+            if let Some(instance) = self.instances.get_mut(&(key.to_owned(), stamp.attempt.to_string())) {
+                instance.fate = Fate::Taken;
+            }
+            self.count("superseded");
+            return Ok(());
+        }
         let is_same = |((at, _), other): (&(String, String), &Instance)| {
             let aborted = self.runs.get(&other.run).is_some_and(|run| run.stage == Stage::Aborted);
             at == key && other.fate == Fate::Withdrawn && aborted && other.records == records(&before.body)
@@ -645,11 +652,11 @@ impl Watch {
         Ok(())
     }
 
-    /// Outputs of ours that a consumer can see: where, and the run.
+    /// Outputs of ours that a consumer can see: where, and the attempt that wrote it.
     pub(crate) fn visible(&self) -> Vec<(String, String)> {
         let seen = |((store, key), object): (&(String, String), &MemoryObject)| {
             let stamp = object.stamp.as_ref().filter(|_| *store == self.target && key.starts_with("daily/"))?;
-            Some((key.clone(), stamp.run.to_string()))
+            Some((key.clone(), stamp.attempt.to_string()))
         };
         self.objects.iter().filter_map(seen).collect()
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 
-use baler_model::InputVersion;
+use baler_model::{InputVersion, Stamp};
 use baler_model::ledger::{ConvertTask, PlannedOutput, SealedOutput, Task};
 use baler_store::MemoryObject;
 
@@ -12,6 +12,9 @@ use super::{At, Checked, Fate, Makes, Stage, Watch, Watched, attempt_of};
 
 /// The column that tells partitions apart, and what a key says before its value.
 const PART: &str = "part=";
+
+/// What the key of a manifest of numbered objects ends with.
+const MANIFEST: &str = ".manifest";
 
 /// A record: its number, and the value of its column `part`.
 type Record = (u64, String);
@@ -68,6 +71,11 @@ pub(super) fn records(key: &str, body: &[u8]) -> (Vec<Record>, usize) {
     (records, broken)
 }
 
+/// The numbers of the records of an output.
+fn ids(key: &str, body: &[u8]) -> Vec<u64> {
+    records(key, body).0.into_iter().map(|(id, _)| id).collect()
+}
+
 /// The partition of a column that a key belongs to.
 fn part_of(key: &str) -> Option<&str> {
     key.split('/').find_map(|piece| piece.strip_prefix(PART))
@@ -102,10 +110,46 @@ impl Watch {
         }
         let Some(output) = planned(convert, key) else { return Err(format!("`{key}` is of no planned output")) };
         let wanted = self.wanted(task, output, key)?;
-        let (found, _) = records(key, &after.body);
-        let found: Vec<u64> = found.into_iter().map(|(id, _)| id).collect();
-        ensure!(found == wanted, "INV-ACCT-1: `{key}` holds {found:?}, its sources {wanted:?}");
+        let Some(numbered) = &output.numbered else {
+            let found = ids(key, &after.body);
+            ensure!(found == wanted, "INV-ACCT-1: `{key}` holds {found:?}, its sources {wanted:?}");
+            return Ok(found);
+        };
+        // Its objects lie side by side: those before this one tell where it begins.
+        let beside = run.seal.iter().filter(|other| other.task == line.task);
+        let mut beside: Vec<&SealedOutput> =
+            beside.filter(|other| other.staged.key.as_str().starts_with(&numbered.before)).collect();
+        beside.sort_by_key(|other| &other.staged.key);
+        if output.key == line.staged.key && numbered.manifest {
+            return self.names(key, &after.body, &beside, &wanted).map(|()| Vec::new());
+        }
+        let found = ids(key, &after.body);
+        let is_part = found.is_empty() && wanted.is_empty() || wanted.windows(found.len().max(1)).any(|w| w == found);
+        ensure!(is_part, "INV-ACCT-1: `{key}` holds {found:?}, no part of {wanted:?}");
         Ok(found)
+    }
+
+    /// A manifest names the objects of its build, in order, when all of them are there; together they hold what it must.
+    fn names(&self, key: &str, manifest: &[u8], objects: &[&SealedOutput], wanted: &[u64]) -> Checked {
+        let manifest: serde_json::Value = serde_json::from_slice(manifest).map_err(|e| format!("`{key}`: {e}"))?;
+        let entries = manifest["entries"].as_array().into_iter().flatten();
+        let named: Vec<(&str, Option<u64>)> = entries
+            .map(|entry| (entry["url"].as_str().unwrap_or_default(), entry["meta"]["content_length"].as_u64()))
+            .collect();
+        ensure!(named.len() == objects.len(), "`{key}` names {named:?}, its build made {} objects", objects.len());
+        let mut found = Vec::new();
+        for ((url, bytes), object) in named.into_iter().zip(objects) {
+            let staged = &object.staged;
+            ensure!(url.ends_with(&format!("/{}", staged.key)), "`{key}` names `{url}`, not `{}`", staged.key);
+            let there = self.object(&self.target, staged.key.as_str());
+            let Some(there) = there.filter(|there| there.stamp.as_ref() == Some(&staged.stamp)) else {
+                return Err(format!("INV-VISIBLE-1: `{key}` names `{url}`, which has not appeared"));
+            };
+            ensure!(bytes == Some(there.body.len() as u64), "`{key}` says {bytes:?} bytes of `{url}`");
+            found.extend(ids(staged.key.as_str(), &there.body));
+        }
+        ensure!(found == wanted, "INV-ACCT-1: what `{key}` names holds {found:?}, its sources {wanted:?}");
+        Ok(())
     }
 
     fn broken(&self, input: &InputVersion, of: &str) -> Result<usize, String> {
@@ -147,7 +191,7 @@ impl Watch {
     /// What a seal of a conversion covers: every output of its tasks but those that have no records, and the account.
     pub(super) fn covers(&self, task: &Task, lines: &[&SealedOutput]) -> Checked {
         let Some(convert) = &task.convert else { return Ok(()) };
-        for output in convert.outputs.iter().filter(|output| output.split.is_none() && output.span.is_none()) {
+        for output in convert.outputs.iter().filter(|output| output.exact_key().is_some() && output.span.is_none()) {
             let is_there = lines.iter().any(|line| line.staged.key == output.key);
             ensure!(is_there, "INV-ACCT-1: `{}` is not sealed", output.key);
         }
@@ -184,6 +228,27 @@ impl Watch {
         let is_final =
             |line: &SealedOutput| instance(line).is_some_and(|i| line.replaces.is_some() || i.fate == Fate::Taken);
         self.cannot_be_made(id) && run.seal.iter().any(is_final) && run.seal.iter().any(|line| instance(line).is_none())
+    }
+
+    /// Whether an object is one of an earlier build, which the manifest that is there does not name.
+    pub(super) fn is_superseded(&self, key: &str, stamp: &Stamp) -> bool {
+        let Some(run) = self.runs.get(stamp.run.as_str()) else { return false };
+        let mut lines = run.seal.iter().filter(|line| line.staged.key.as_str() == key && line.staged.stamp == *stamp);
+        let Some(convert) = lines.next().and_then(|line| run.tasks[line.task.0 as usize].convert.as_ref()) else {
+            return false;
+        };
+        let Some(output) = planned(convert, key).filter(|output| output.key.as_str() != key) else { return false };
+        let build = self.builds.get(output.key.as_str());
+        let is_done = matches!(run.stage, Stage::Committed | Stage::Disposed);
+        is_done
+            && output.numbered.as_ref().is_some_and(|numbered| numbered.manifest)
+            && build.is_some_and(|build| build.run != stamp.run.as_str())
+    }
+
+    /// Objects of ours in the place of partitions, which no build that counts made.
+    pub(crate) fn left_over(&self) -> Vec<String> {
+        let known: BTreeSet<&(String, String)> = self.builds.values().flat_map(|build| &build.objects).collect();
+        self.visible().into_iter().filter(|object| !known.contains(object)).map(|(key, _)| key).collect()
     }
 
     /// Takes what a committed run built into the books.
@@ -240,7 +305,9 @@ impl Watch {
             // The multiset of what is there, and of what its sources held when it was built.
             let mut found: Vec<u64> = Vec::new();
             for (key, object) in &objects {
-                found.extend(records(key, &object.body).0.into_iter().map(|(id, _)| id));
+                if !key.ends_with(MANIFEST) {
+                    found.extend(ids(key, &object.body));
+                }
             }
             let mut wanted: Vec<u64> = Vec::new();
             for (source, etag) in &build.inputs {
@@ -286,8 +353,9 @@ fn partition(key: &str, source: &str) -> String {
 
 /// The planned output that a key is of.
 fn planned<'a>(convert: &'a ConvertTask, key: &str) -> Option<&'a PlannedOutput> {
-    convert.outputs.iter().find(|output| match &output.split {
-        None => output.key.as_str() == key,
-        Some(split) => split.may_be(key),
+    convert.outputs.iter().find(|output| match (&output.split, &output.numbered) {
+        (Some(split), _) => split.may_be(key),
+        (None, Some(numbered)) => output.key.as_str() == key || key.starts_with(&numbered.before),
+        (None, None) => output.key.as_str() == key,
     })
 }
