@@ -3,7 +3,7 @@
 //! - [`engine`]: what a face calls; [`Flow`]: a flow with its stores opened; [`Env`]: everything handed in;
 //! - [`ledger`]: objects in a store that decide; [`run`]: the life of a run; [`op`]: the operations;
 //! - [`plan`]: what a run will read and write; [`prospect`]: what a run would do, without doing it;
-//! - [`report`]: what a run tells about itself.
+//! - [`report`]: what a run tells about itself; `sql`: queries over the records of an output, by DataFusion.
 
 pub mod check;
 pub mod engine;
@@ -21,6 +21,7 @@ pub mod plan;
 pub mod prospect;
 pub mod report;
 pub mod run;
+mod sql;
 pub mod verify;
 
 pub use env::{Env, Identity, Limits, Liveness, NoSecrets, Phase, Processes, Progress, Secrets, Silent, Stores};

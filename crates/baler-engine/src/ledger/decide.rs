@@ -179,6 +179,8 @@ pub enum Balance {
     Bytes,
     /// Records: each that went in came out, was set aside, or was left out on request.
     Records,
+    /// Records, with SQL between: each that went in was given to it, was set aside, or was left out; each that it gave came out.
+    Queried,
 }
 
 impl Balance {
@@ -186,6 +188,7 @@ impl Balance {
     pub fn of(operation: &OperationOptions) -> Self {
         match operation {
             OperationOptions::Combine(_) => Self::Bytes,
+            OperationOptions::Convert(options) if options.sql.is_some() => Self::Queried,
             OperationOptions::Convert(_) => Self::Records,
         }
     }
@@ -206,7 +209,14 @@ pub fn group_account(
     }
     match balance {
         Balance::Bytes => account.check_bytes(),
-        Balance::Records => account.check_records(),
+        Balance::Records => match account.sql_in {
+            None => account.check_records(),
+            Some(found) => Err(Imbalance::Planned { what: "records given to SQL", planned: 0, found }),
+        },
+        Balance::Queried => match account.sql_in {
+            None => Err(Imbalance::Uncounted),
+            Some(_) => account.check_records(),
+        },
     }
 }
 

@@ -27,6 +27,17 @@ pub(super) async fn tasks(flow: &Flow, state: &LedgerState, plan: &Plan, marks: 
     if unmarked.is_empty() {
         return Ok(());
     }
+    // A run that another build opened stays open for it: its groups are not given up for what this one lacks.
+    if let OperationOptions::Convert(options) = &plan.header.operation
+        && let Some(Err(failure)) = options.sql.as_deref().map(crate::sql::check)
+    {
+        return Err(EngineError::Unfit {
+            store: flow.name().to_owned(),
+            role: "as planned",
+            detail: format!("run `{run}` cannot be executed here: {}", failure.error),
+            hint: failure.hint.unwrap_or_default(),
+        });
+    }
     let todo: Vec<&Task> = unmarked.iter().map(|task| &plan.tasks[task.0 as usize]).collect();
     let objects = todo.iter().map(|t| t.inputs.len() as u64).sum();
     let bytes = todo.iter().map(|t| t.bytes()).sum();

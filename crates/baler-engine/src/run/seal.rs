@@ -174,12 +174,14 @@ async fn give_up_unbalanced(
 fn counted(operation: &OperationOptions, outputs: &[Staged], account: &Account, records: &[OutputRecords]) -> bool {
     match operation {
         OperationOptions::Combine(_) => outputs.first().is_some_and(|staged| staged.size == account.bytes_out),
-        OperationOptions::Convert(_) => {
+        OperationOptions::Convert(options) => {
             let bytes: u64 = outputs.iter().map(|staged| staged.size).sum();
             bytes == account.bytes_out
                 && outputs.len() as u64 == account.objects_out
                 && outputs.len() == records.len()
                 && records.iter().all(OutputRecords::balances)
+                // Without SQL nothing is given to it: each record is held.
+                && (options.sql.is_some() || records.iter().all(|records| records.queried.is_none()))
         }
     }
 }

@@ -27,4 +27,6 @@ mod s3_combine;
 mod s3_failing;
 mod s3_world;
 mod sim;
+#[cfg(feature = "sql")]
+mod sql;
 mod world;

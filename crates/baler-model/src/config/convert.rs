@@ -133,6 +133,16 @@ impl Checker<'_> {
                 None
             }
         };
+        let sql = raw.sql.as_ref().map(|at| at.value.clone());
+        if let Some(at) = &raw.sql {
+            if at.value.trim().is_empty() {
+                self.report(&at.span, "`sql` is empty", "for example `SELECT * FROM input WHERE price > 0`");
+            }
+            if raw.scrub.is_some() {
+                let hint = "write it all in `sql`, or all in `scrub`";
+                self.report(&at.span, "`sql` and `scrub` both say what is done to records", hint);
+            }
+        }
         for (_, target) in &targets {
             if target.partition.is_some() && time == TimeSource::None {
                 let hint = "add `time = \"…\"`: a placeholder of `from` that captures a time, or a column";
@@ -165,6 +175,7 @@ impl Checker<'_> {
             quarantine: quarantine?,
             max_expansion,
             scrub: scrub?,
+            sql,
             provenance,
         };
         Some((first, config))
@@ -186,6 +197,7 @@ impl Checker<'_> {
             ("quarantine", raw.quarantine.as_ref().map(|at| &at.span)),
             ("max_expansion", raw.max_expansion.as_ref().map(|at| &at.span)),
             ("scrub", raw.scrub.as_ref().map(|at| &at.span)),
+            ("sql", raw.sql.as_ref().map(|at| &at.span)),
             ("provenance", raw.provenance.as_ref().map(|at| &at.span)),
         ];
         for (key, span) in of_convert {

@@ -213,6 +213,10 @@ pub(super) struct RawFlow {
     /// With `convert`: what is done to records between decoding and encoding. Default: nothing.
     /// Example: `{ trim = true, drop = ["note"], cast = { price = "decimal(12,2)" } }`.
     pub(super) scrub: Option<At<RawScrub>>,
+    /// With `convert`, in place of `scrub`: a query over the table `input`, which is the records of one output. Needs a build
+    /// with the feature `sql`. Default: records come out as they went in.
+    /// Example: `"SELECT id, upper(name) AS name FROM input WHERE price > 0"`.
+    pub(super) sql: Option<At<String>>,
     /// With `convert`: columns that tell where a record came from: `{ key = "_key", line = "_line" }`. Default: none.
     pub(super) provenance: Option<At<RawProvenance>>,
 }

@@ -178,6 +178,8 @@ pub struct ConvertConfig {
     pub max_expansion: u64,
     /// What is done to records between decoding and encoding.
     pub scrub: Scrub,
+    /// The query over the records of each output, in place of a scrub.
+    pub sql: Option<String>,
     /// Columns that tell where a record came from.
     pub provenance: Provenance,
 }

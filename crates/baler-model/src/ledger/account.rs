@@ -27,6 +27,12 @@ pub struct Account {
     pub quarantined: Option<u64>,
     /// Records left out on request.
     pub filtered: Option<u64>,
+    /// Records given to the flow's SQL, each counted once; `None` where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_in: Option<u64>,
+    /// Records that came out of it, for all outputs together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_out: Option<u64>,
 }
 
 /// An account that does not balance.
@@ -80,12 +86,19 @@ impl Account {
 
     /// Checks that records were counted and balance. Bytes of records that were decoded and encoded again do not.
     ///
+    /// Where SQL stands between, what went in is held against what it was given, and what came out against what it gave.
+    ///
     /// Errors: [`Imbalance`]. Source: INV-ACCT-1.
     pub fn check_records(&self) -> Result<(), Imbalance> {
         let (Some(records_in), Some(out)) = (self.records_in, self.records_out) else {
             return Err(Imbalance::Uncounted);
         };
-        let accounted = out + self.quarantined.unwrap_or(0) + self.filtered.unwrap_or(0);
+        let taken = match (self.sql_in, self.sql_out) {
+            (None, None) => out,
+            (Some(taken), Some(given)) if given == out => taken,
+            (_, _) => return Err(Imbalance::Uncounted),
+        };
+        let accounted = taken + self.quarantined.unwrap_or(0) + self.filtered.unwrap_or(0);
         if records_in != accounted {
             return Err(Imbalance::Records { records_in, accounted });
         }
@@ -107,6 +120,8 @@ impl Account {
             records_out: both(self.records_out, other.records_out),
             quarantined: both(self.quarantined, other.quarantined),
             filtered: both(self.filtered, other.filtered),
+            sql_in: both(self.sql_in, other.sql_in),
+            sql_out: both(self.sql_out, other.sql_out),
         }
     }
 }
@@ -117,6 +132,27 @@ mod tests {
 
     fn bytes(bytes_in: u64, bytes_out: u64, bytes_inserted: u64, bytes_removed: u64) -> Account {
         Account { bytes_in, bytes_out, bytes_inserted, bytes_removed, ..Account::default() }
+    }
+
+    #[test]
+    fn records_that_go_through_sql_are_held_against_what_it_took_and_gave() {
+        let account = |sql_in, sql_out, records_out| Account {
+            records_in: Some(10),
+            records_out: Some(records_out),
+            quarantined: Some(2),
+            filtered: Some(1),
+            sql_in,
+            sql_out,
+            ..Account::default()
+        };
+        assert_eq!(account(Some(7), Some(3), 3).check_records(), Ok(()));
+        let lost = Imbalance::Records { records_in: 10, accounted: 9 };
+        assert_eq!(account(Some(6), Some(3), 3).check_records(), Err(lost));
+        assert_eq!(account(Some(7), Some(3), 4).check_records(), Err(Imbalance::Uncounted));
+        assert_eq!(account(Some(7), None, 3).check_records(), Err(Imbalance::Uncounted));
+        assert!(account(None, None, 3).check_records().is_err());
+        let sum = account(Some(7), Some(3), 3).plus(&account(Some(7), Some(4), 4));
+        assert_eq!((sum.sql_in, sum.sql_out, sum.check_records()), (Some(14), Some(7), Ok(())));
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub struct ConvertOptions {
     /// What is done to records between decoding and encoding.
     #[serde(default, skip_serializing_if = "Scrub::is_nothing")]
     pub scrub: Scrub,
+    /// The query over the records of each output, in place of a scrub. Records that went in and came out are counted apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<String>,
     /// Columns that tell where a record came from.
     #[serde(default, skip_serializing_if = "Provenance::is_nothing")]
     pub provenance: Provenance,

@@ -50,7 +50,7 @@ pub enum Outcome {
 }
 
 /// The records of one output of `convert`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputRecords {
     /// How many it holds.
     pub records: u64,
@@ -60,12 +60,16 @@ pub struct OutputRecords {
     pub quarantined: u64,
     /// How many of those were left out on request.
     pub filtered: u64,
+    /// How many of those were given to the flow's SQL, where it has one: then as many are held as came out of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queried: Option<u64>,
 }
 
 impl OutputRecords {
-    /// Whether each record that its inputs held is accounted for (INV-ACCT-1).
+    /// Whether each record that its inputs held is accounted for (INV-ACCT-1): it is held, or was given to SQL, or was set
+    /// aside or left out.
     pub fn balances(&self) -> bool {
-        self.records_in == self.records + self.quarantined + self.filtered
+        self.records_in == self.queried.unwrap_or(self.records) + self.quarantined + self.filtered
     }
 }
 

@@ -318,6 +318,7 @@ fn plans_of_records_of_version_1_are_read_and_written_as_ever() {
         max_quarantined: QuarantineLimit::Percent(50),
         max_expansion: 1000,
         scrub: Scrub { drop: vec!["note".into()], ..Scrub::default() },
+        sql: None,
         provenance: Provenance { key: Some("_key".into()), line: Some("_line".into()) },
         targets: vec![
             TargetOptions {
@@ -378,9 +379,20 @@ fn plans_of_records_of_version_1_are_read_and_written_as_ever() {
         convert: Some(Box::new(convert)),
     };
     lines_mean("plan/convert/v1.jsonl", &header, std::slice::from_ref(&task));
-    let records = vec![OutputRecords { records: 5, records_in: 8, quarantined: 2, filtered: 1 }];
+    let records = vec![OutputRecords { records: 5, records_in: 8, quarantined: 2, filtered: 1, queried: None }];
     let outcome = Outcome::Staged { outputs: vec![staged_file()], account: counted(), work: Work::default(), records };
     means("mark/records/v1.json", Form::Compact, &mark(0, 0, outcome));
+    // With SQL between: what it was given, and what came out of it.
+    let account = Account { records_out: Some(4), sql_in: Some(7), sql_out: Some(4), ..counted() };
+    let records = vec![OutputRecords { records: 4, records_in: 10, quarantined: 2, filtered: 1, queried: Some(7) }];
+    assert!(records[0].balances() && account.check_records().is_ok());
+    let outcome = Outcome::Staged { outputs: vec![staged_file()], account, work: Work::default(), records };
+    means("mark/queried/v1.json", Form::Compact, &mark(0, 0, outcome));
+    let OperationOptions::Convert(options) = header.operation.clone() else { unreachable!("it is one right above") };
+    let sql = Some("SELECT id FROM input".to_owned());
+    let options = ConvertOptions { sql, scrub: Scrub::default(), records: Vec::new(), targets: Vec::new(), ..*options };
+    let header = PlanHeader { operation: OperationOptions::Convert(Box::new(options)), ..header };
+    lines_mean::<_, Task>("plan/queried/v1.jsonl", &header, &[]);
 }
 
 #[test]

@@ -108,6 +108,8 @@ to = { layout = "hive", prefix = "lake:events", partition = "month", format = "j
 
 # What is done to records in between.
 # scrub = { trim = true, null_values = ["N/A"], rename = { id = "order" }, dedupe = { key = ["id"], keep = "last" } }
+# Or, in a build with SQL, over the records of each output:
+# sql = "SELECT id, price FROM input WHERE price > 0"
 
 # Records that cannot be taken are set aside; more of them than this fail their group.
 # max_quarantined = "1%"

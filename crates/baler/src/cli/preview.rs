@@ -36,6 +36,10 @@ impl Preview {
                     }
                 }
             }
+            if let Some(records) = shown.sample {
+                let records = quantity::things(records, "record");
+                ui::talk(&format!("the query was asked over the first {records} alone\n"));
+            }
             if !shown.aside.is_empty() {
                 let (first, all) = (&shown.aside[0], quantity::things(shown.aside.len() as u64, "record"));
                 ui::talk(&format!("{all} would be set aside, such as {first}\n"));

@@ -2,7 +2,7 @@
 
 use baler_engine::Flow;
 use baler_engine::ledger::{LedgerState, Plan, RunState, RunStatus};
-use baler_engine::op::convert::columns::of_last_run;
+use baler_engine::op::convert::columns::written_by_last_run;
 use baler_model::config::{AfterCommit, Operation};
 use baler_model::ledger::{CommittedObject, DisposalPlan, Event, FailedAttempt};
 use baler_model::{LogSeq, RunId};
@@ -79,7 +79,7 @@ async fn show_flow(session: &Session, flow: &Flow) -> anyhow::Result<()> {
         Operation::Combine(_) => vec![config.to.template.as_str()],
         Operation::Convert(convert) => convert.targets.iter().map(|target| target.template.as_str()).collect(),
     };
-    let columns = of_last_run(flow, &state).await?;
+    let columns = written_by_last_run(flow, &state).await?;
     let shown = ShownFlow {
         flow: flow.name().to_owned(),
         from: format!("{} in {}", config.from.pattern, flow.source.info().url),
@@ -293,6 +293,15 @@ fn run_text(shown: &ShownRun) -> String {
             quantity::things(account.objects_in, "object"),
             quantity::count(account.objects_out)
         ));
+        if let (Some(read), Some(taken), Some(given)) = (account.records_in, account.sql_in, account.sql_out) {
+            text.push_str(&format!(
+                "  {} in, {} set aside, {} into SQL, {} out of it\n",
+                quantity::things(read, "record"),
+                quantity::count(account.quarantined.unwrap_or(0)),
+                quantity::count(taken),
+                quantity::count(given)
+            ));
+        }
     }
     text.push_str(&outputs_text(outputs, pending_outputs));
     if !failed_attempts.is_empty() {

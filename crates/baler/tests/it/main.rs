@@ -22,6 +22,7 @@ mod cli_plan;
 mod cli_run;
 #[cfg(feature = "s3")]
 mod cli_s3;
+mod cli_sql;
 mod convert_kill;
 mod kill;
 mod memory;

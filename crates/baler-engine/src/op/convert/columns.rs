@@ -12,7 +12,7 @@ use baler_format::decode::{self, Source};
 use baler_format::schema::Inference;
 use baler_format::schema::{Column, Drift, S3db, Schema, settle};
 use baler_model::config::{ConvertConfig, SchemaBase};
-use baler_model::ledger::{DriftPolicy, Failure, OperationOptions, PlannedSchema};
+use baler_model::ledger::{ConvertOptions, DriftPolicy, Failure, OperationOptions, PlannedSchema};
 use baler_model::{InputVersion, Partition, RenderContext};
 use baler_store::{ByteRange, StoreError};
 use bytes::Bytes;
@@ -20,8 +20,9 @@ use futures::TryStreamExt;
 
 use super::decoding::Remote;
 use super::feed::WHOLE;
-use super::kinds;
 use super::plan::Group;
+use super::{job, kinds};
+use crate::env::NoSecrets;
 use crate::error::EngineError;
 use crate::flow::Flow;
 use crate::ledger::LedgerState;
@@ -114,11 +115,38 @@ pub(crate) async fn resolve(
 
 /// The schemas of the last committed run of a flow. Cost: one GET.
 pub async fn of_last_run(flow: &Flow, state: &LedgerState) -> Result<Vec<PlannedSchema>, EngineError> {
-    let Some(run) = state.runs().iter().rev().find(|run| run.committed.is_some()) else { return Ok(Vec::new()) };
+    Ok(last_options(flow, state).await?.map(|options| options.schemas).unwrap_or_default())
+}
+
+/// The schemas of the last committed run of a flow, for people: where it has SQL, the columns that came out of that.
+///
+/// Cost: one GET.
+pub async fn written_by_last_run(flow: &Flow, state: &LedgerState) -> Result<Vec<PlannedSchema>, EngineError> {
+    let Some(options) = last_options(flow, state).await? else { return Ok(Vec::new()) };
+    let Some(sql) = &options.sql else { return Ok(options.schemas) };
+    let written = |schema: PlannedSchema| {
+        let columns = schema.columns.parse::<Schema>().map_err(|error| error.to_string());
+        let written = columns.and_then(|columns| {
+            job::written(&options.scrub, &options.provenance, &columns, Some(sql.as_str()), &NoSecrets)
+        });
+        match written {
+            Ok(columns) => PlannedSchema {
+                columns: columns.to_string(),
+                origin: format!("of `sql`, over {} columns", schema.origin),
+            },
+            // A build without SQL shows what goes in.
+            Err(_) => PlannedSchema { origin: format!("{}, before `sql`", schema.origin), ..schema },
+        }
+    };
+    Ok(options.schemas.into_iter().map(written).collect())
+}
+
+async fn last_options(flow: &Flow, state: &LedgerState) -> Result<Option<Box<ConvertOptions>>, EngineError> {
+    let Some(run) = state.runs().iter().rev().find(|run| run.committed.is_some()) else { return Ok(None) };
     let plan = flow.ledger.read_plan(run).await.map_err(flow.ledger_error())?;
     Ok(match plan.header.operation {
-        OperationOptions::Convert(options) => options.schemas,
-        OperationOptions::Combine(_) => Vec::new(),
+        OperationOptions::Convert(options) => Some(options),
+        OperationOptions::Combine(_) => None,
     })
 }
 

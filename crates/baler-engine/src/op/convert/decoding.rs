@@ -31,7 +31,7 @@ const LARGEST: u64 = 64 << 30;
 /// What a step of decoding gave.
 #[derive(Debug)]
 pub(super) struct Piece {
-    /// Rows of the job's output schema.
+    /// Rows as decoding hands them on.
     pub(super) batch: RecordBatch,
     pub(super) aside: Vec<SetAside>,
     /// Records that were read: rows, those set aside, and those left out.
@@ -155,7 +155,7 @@ pub(super) fn decode(
 /// Hands on an entry for a stretch of an object: it counts as one record.
 fn set_aside(job: &Job, aside: SetAside, take: Take<'_>) -> Result<(), Stop> {
     let piece = Piece {
-        batch: RecordBatch::new_empty(Arc::clone(&job.arrow)),
+        batch: RecordBatch::new_empty(Arc::clone(&job.handed)),
         aside: vec![aside],
         read: 1,
         seconds: Vec::new(),
@@ -338,7 +338,7 @@ impl Job {
         };
         if self.learning {
             let identities = scrubber.identities(&batch).map_err(|error| scrub_failed(&error))?;
-            let batch = RecordBatch::new_empty(Arc::clone(&self.arrow));
+            let batch = RecordBatch::new_empty(Arc::clone(&self.handed));
             return Ok(Piece { batch, aside: Vec::new(), read, seconds: Vec::new(), scrubbed: None, identities });
         }
         let mut scrubbed = scrubber.apply(&batch).map_err(|error| scrub_failed(&error))?;
@@ -383,7 +383,7 @@ impl Job {
             };
             columns.push(Arc::new((0..rows).map(number).collect::<Int64Array>()));
         }
-        RecordBatch::try_new(Arc::clone(&self.arrow), columns)
+        RecordBatch::try_new(Arc::clone(&self.handed), columns)
             .map_err(|error| TaskError::data(format!("`{}`: {error}", input.key), None))
     }
 }

@@ -43,7 +43,9 @@ pub(crate) async fn execute(
     let stamp = Stamp { flow: header.flow.clone(), run: header.run.clone(), task: task.task, attempt: attempt.clone() };
     let limits = &flow.env.limits;
     // Two tasks of any size may run at once; of small ones as many as there is memory for.
-    let grant = task.bytes().saturating_mul(4).saturating_add(BASE).min(limits.memory / 2);
+    // A query may hold all records of an output, which are larger than their objects.
+    let (times, base) = if options.sql.is_some() { (16, BASE + (32 << 20)) } else { (4, BASE) };
+    let grant = task.bytes().saturating_mul(times).saturating_add(base).min(limits.memory / 2);
     let _memory = limits.memory(grant).await;
     let mut job = Job::new(options, convert, &task.inputs, &flow.target.info().url, &*flow.env.secrets, grant)?;
     let (staged, counted) = loop {
@@ -64,6 +66,8 @@ pub(crate) async fn execute(
         records_out: Some(counted.records_out),
         quarantined: Some(counted.quarantined),
         filtered: Some(counted.filtered),
+        sql_in: counted.sql_in,
+        sql_out: counted.sql_in.map(|_| counted.records_out),
         ..Account::default()
     };
     flow.env.progress.advance(task.inputs.len() as u64, task.bytes());

@@ -16,7 +16,9 @@ use baler_format::codec::Compression;
 use baler_format::decode::{DecodeOptions, TextFrom};
 use baler_format::encode::{self, EncodeOptions};
 use baler_format::schema::{Column, Schema, Type};
-use baler_model::ledger::{ConvertOptions, ConvertTask, Failure, OutputRecords, PlannedSchema, Provenance};
+use baler_model::ledger::{
+    ConvertOptions, ConvertTask, Failure, OutputRecords, PlannedSchema, Provenance, TargetOptions,
+};
 use baler_model::scrub::{Keep, Scrub};
 use baler_model::{InputVersion, Kind};
 use parking_lot::Mutex;
@@ -32,6 +34,7 @@ use super::upload::Steps;
 use super::writing::Writing;
 use crate::env::Secrets;
 use crate::error::TaskError;
+use crate::sql::{self, Sql};
 
 const TIME_HINT: &str = "let `time` name a column that holds times: a timestamp, a date, seconds since 1970, or text";
 
@@ -53,6 +56,10 @@ pub(super) struct Job {
     pub(super) decoded: Schema,
     /// What is done to records in between.
     pub(super) scrubber: Option<Scrubber>,
+    /// What decoding hands on: scrubbed, and with columns of provenance.
+    pub(super) handed: SchemaRef,
+    /// The query over the records of each output, on their way from there to the encoders.
+    pub(super) sql: Option<Sql>,
     /// The columns that are written.
     pub(super) written: Schema,
     pub(super) arrow: SchemaRef,
@@ -85,6 +92,8 @@ pub(super) struct Counted {
     pub(super) records_out: u64,
     pub(super) quarantined: u64,
     pub(super) filtered: u64,
+    /// Records that were given to the flow's SQL, where it has one.
+    pub(super) sql_in: Option<u64>,
     pub(super) objects: u64,
     pub(super) bytes: u64,
     /// Which of several records stays, where that was learnt.
@@ -123,7 +132,10 @@ impl Job {
         let decoded = planned.columns.parse::<Schema>().map_err(|error| broken(error.to_string()))?;
         let scrubber = scrubber(&options.scrub, &decoded, secrets)?;
         let scrubbed = scrubber.as_ref().map_or(&decoded, Scrubber::output);
-        let written = with_provenance(scrubbed, &options.provenance).map_err(broken)?;
+        let handed = with_provenance(scrubbed, &options.provenance).map_err(broken)?;
+        let sql = options.sql.as_ref().map(|text| Sql::try_new(text, &handed, memory / 2)).transpose();
+        let sql = sql.map_err(|failure| TaskError { kind: Kind::Invalid, failure })?;
+        let written = sql.as_ref().map_or(&handed, Sql::output).clone();
         let targets =
             options.targets.iter().map(kinds::target_kind).collect::<Result<Vec<_>, String>>().map_err(broken)?;
         let routing = Routing::new(options, task, &decoded).map_err(|error| TaskError::data(error, Some(TIME_HINT)))?;
@@ -138,6 +150,8 @@ impl Job {
             options: Arc::new(options.clone()),
             task: task.clone(),
             inputs: inputs.into(),
+            handed: handed.to_arrow(),
+            sql,
             arrow: written.to_arrow(),
             decoded,
             scrubber,
@@ -224,9 +238,9 @@ impl Job {
         self.scrubber.as_ref().and_then(Scrubber::keep)
     }
 
-    /// Whether threads would cost more than they bring.
+    /// Whether threads would cost more than they bring. A query may block, and has a thread always.
     pub(super) fn is_small(&self) -> bool {
-        self.inputs.iter().map(|input| input.size).sum::<u64>() <= SMALL
+        self.sql.is_none() && self.inputs.iter().map(|input| input.size).sum::<u64>() <= SMALL
     }
 
     /// What a decoding thread does: takes the next input, says so, decodes it.
@@ -257,7 +271,11 @@ pub(super) fn check(options: &ConvertOptions, planned: &PlannedSchema, secrets: 
     let schema = planned.columns.parse::<Schema>().map_err(|error| fault(error.to_string()))?;
     let scrubber = scrubber(&options.scrub, &schema, secrets).map_err(|error| error.failure)?;
     let scrubbed = scrubber.as_ref().map_or(&schema, Scrubber::output);
-    let written = with_provenance(scrubbed, &options.provenance).map_err(fault)?;
+    let handed = with_provenance(scrubbed, &options.provenance).map_err(fault)?;
+    let written = match &options.sql {
+        None => handed,
+        Some(text) => queried(text, &handed, &options.targets)?,
+    };
     for target in &options.targets {
         let (format, compression) = kinds::target_kind(target).map_err(fault)?;
         if let Some(detail) = encode::fault(&format, &written, compression) {
@@ -265,6 +283,21 @@ pub(super) fn check(options: &ConvertOptions, planned: &PlannedSchema, secrets: 
         }
     }
     Ok(())
+}
+
+/// The columns that a query gives. Errors: it cannot be planned, or lacks a column that outputs are told apart by.
+fn queried(text: &str, handed: &Schema, targets: &[TargetOptions]) -> Result<Schema, Failure> {
+    let written = Sql::try_new(text, handed, 0)?.output().clone();
+    for column in targets.iter().flat_map(|target| &target.columns) {
+        if written.column(column).is_none() {
+            let error = format!("`partition` names `{column}`, which does not come out of `sql`");
+            return Err(Failure {
+                error,
+                hint: Some("select it: outputs are told apart by columns of the result".to_owned()),
+            });
+        }
+    }
+    Ok(written)
 }
 
 /// What is done to records, if anything.
@@ -281,10 +314,15 @@ pub(super) fn written(
     scrub: &Scrub,
     provenance: &Provenance,
     schema: &Schema,
+    sql: Option<&str>,
     secrets: &dyn Secrets,
 ) -> Result<Schema, String> {
     let scrubber = scrubber(scrub, schema, secrets).map_err(|error| error.failure.error)?;
-    with_provenance(scrubber.as_ref().map_or(schema, Scrubber::output), provenance)
+    let handed = with_provenance(scrubber.as_ref().map_or(schema, Scrubber::output), provenance)?;
+    match sql {
+        None => Ok(handed),
+        Some(text) => queried(text, &handed, &[]).map_err(|failure| failure.error),
+    }
 }
 
 /// Errors: the keys of `dedupe` take more memory than they may.

@@ -104,7 +104,7 @@ impl<'a> Common<'a> {
         if let (Some(split), Some(sorted)) = (self.split, sorted) {
             split.each(sorted, |batch| object.write(&self.kept_of(batch).map_err(|error| broken(&error))?))?;
         }
-        Ok(OutputRecords { records: object.finish()?.rows, records_in: rows, quarantined: 0, filtered: 0 })
+        Ok(OutputRecords { records: object.finish()?.rows, records_in: rows, ..OutputRecords::default() })
     }
 
     fn kept_of(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {

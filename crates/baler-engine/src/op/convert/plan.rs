@@ -24,6 +24,7 @@ use crate::flow::Flow;
 use crate::inputs::{self, Inputs, Skip, Skips};
 use crate::plan::{Again, Draft, Drawn, Estimate, Missing};
 use crate::report::FailureReport;
+use crate::sql;
 
 /// Makes tasks of inputs.
 pub(crate) async fn draw(draft: Draft<'_>, options: &ConvertConfig, listed: Inputs) -> Result<Drawn, EngineError> {
@@ -37,6 +38,9 @@ pub(crate) async fn draw(draft: Draft<'_>, options: &ConvertConfig, listed: Inpu
                 hint: "say by `covers` how much time an object holds, and by `time` in which column a record's time stands".to_owned(),
             });
         }
+    }
+    if let Some(Err(failure)) = options.sql.as_deref().map(sql::check) {
+        return Err(unfit(flow, failure));
     }
     let mut planner = Planner { draft, options, skips: listed.skips, refused: Vec::new(), too_small: 0 };
     let groups = planner.groups(listed.inputs, listed.consumed);
@@ -54,23 +58,29 @@ pub(crate) async fn draw(draft: Draft<'_>, options: &ConvertConfig, listed: Inpu
         max_quarantined: options.max_quarantined,
         max_expansion: options.max_expansion,
         scrub: options.scrub.clone(),
+        sql: options.sql.clone(),
         provenance: options.provenance.clone(),
         targets: options.targets.iter().map(planned_target).collect(),
     };
     for schema in &schemas.planned {
         if let Err(failure) = job::check(&operation, schema, &*flow.env.secrets) {
-            return Err(EngineError::Unfit {
-                store: flow.name().to_owned(),
-                role: "as planned",
-                detail: failure.error,
-                hint: failure.hint.unwrap_or_else(|| "correct the flow".to_owned()),
-            });
+            return Err(unfit(flow, failure));
         }
     }
     let tasks = planner.tasks(groups, &schemas).await?;
     let Planner { skips, refused, too_small, .. } = planner;
     operation.schemas = schemas.planned;
     Ok(Drawn { tasks, operation: OperationOptions::Convert(Box::new(operation)), skips, refused, too_small })
+}
+
+/// A flow whose records cannot be made into what it asks for.
+fn unfit(flow: &Flow, failure: Failure) -> EngineError {
+    EngineError::Unfit {
+        store: flow.name().to_owned(),
+        role: "as planned",
+        detail: failure.error,
+        hint: failure.hint.unwrap_or_else(|| "correct the flow".to_owned()),
+    }
 }
 
 /// Adds what converting the inputs of one task will cost; yields the number of its outputs.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use baler_format::Format;
 use baler_format::codec::{Codec, Compression};
 use baler_format::encode::{EncodeOptions, Encoder};
-use baler_model::ledger::OperationOptions;
+use baler_model::ledger::{Failure, OperationOptions};
 use futures::TryStreamExt;
 use serde::Serialize;
 
 use super::decoding::{self, Remote, Stop};
 use super::feed::{Body, WHOLE};
 use super::job::Job;
-use crate::error::EngineError;
+use super::routing;
+use crate::error::{EngineError, TaskError};
 use crate::flow::Flow;
 use crate::ledger::LedgerState;
 use crate::plan::{Again, Ask, plan};
@@ -28,9 +29,15 @@ pub struct Preview {
     pub records: Vec<serde_json::Value>,
     /// Records that would be set aside: where they stand, and why.
     pub aside: Vec<String>,
+    /// Where the flow has SQL, and a partition holds more: it was asked over so many records, the first ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<u64>,
     /// What keeps groups from being converted.
     pub refused: Vec<crate::report::FailureReport>,
 }
+
+/// Records of a task that a query is asked over.
+const SAMPLE: usize = 10_000;
 
 /// Converts the first records of what a run would take; where nothing is new, of what was taken before.
 ///
@@ -64,6 +71,14 @@ pub async fn preview(flow: &Flow, state: &LedgerState, limit: usize) -> Result<P
                 continue;
             }
         };
+        if job.sql.is_some() {
+            shown.columns = job.written.to_string();
+            shown.origin = format!("of `sql`, over {} columns", schema.origin);
+            if let Err(failure) = queried(flow, &job, limit, &mut shown).await {
+                shown.refused.push(crate::report::FailureReport::new(task.key.as_str(), failure));
+            }
+            continue;
+        }
         for number in 0..task.inputs.len() {
             if shown.records.len() >= limit {
                 break;
@@ -81,6 +96,71 @@ pub async fn preview(flow: &Flow, state: &LedgerState, limit: usize) -> Result<P
         }
     }
     Ok(shown)
+}
+
+/// Shows what comes out of the flow's SQL, asked over the first records of a task.
+async fn queried(flow: &Flow, job: &Arc<Job>, limit: usize, shown: &mut Preview) -> Result<(), Failure> {
+    let mut pieces = Vec::new();
+    let mut rows = 0;
+    for number in 0..job.inputs.len() {
+        if rows >= SAMPLE {
+            shown.sample = Some(SAMPLE as u64);
+            break;
+        }
+        let body = read(flow, job, number).await;
+        let (of, mut left) = (Arc::clone(job), SAMPLE - rows);
+        let decoded = tokio::task::spawn_blocking(move || {
+            let mut decoded = Vec::new();
+            let mut take = |piece: decoding::Piece| {
+                left = left.saturating_sub(piece.batch.num_rows());
+                decoded.push(piece);
+                left > 0
+            };
+            let done = decoding::decode(&of, number, body, false, &mut take);
+            (decoded, done.err())
+        });
+        let (decoded, fault) = decoded.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        match fault {
+            Some(Stop::Failed(error)) => return Err(error.failure),
+            Some(Stop::Nobody) => shown.sample = Some(SAMPLE as u64),
+            Some(Stop::Distrusted) | None => {}
+        }
+        for piece in decoded {
+            let key = &job.inputs[number].key;
+            shown.aside.extend(piece.aside.iter().map(|one| one.told_of(key)));
+            rows += piece.batch.num_rows();
+            pieces.push((number, piece));
+        }
+    }
+    let (job, most) = (Arc::clone(job), limit - shown.records.len());
+    let asked = tokio::task::spawn_blocking(move || ask(&job, &pieces, most));
+    let asked = asked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    shown.records.extend(asked.map_err(|error| error.failure)?);
+    Ok(())
+}
+
+/// The first records that come out for the outputs of the first kind, one output after the other.
+fn ask(job: &Job, pieces: &[(usize, decoding::Piece)], most: usize) -> Result<Vec<serde_json::Value>, TaskError> {
+    let mut records = Vec::new();
+    let first = job.task.outputs.first().map(|output| output.to);
+    for output in job.task.outputs.iter().filter(|output| Some(output.to) == first) {
+        let Some(sql) = job.sql.as_ref().filter(|_| records.len() < most) else { break };
+        let mut query = sql.begin()?;
+        let mut take = |rows: arrow_array::RecordBatch| {
+            let rows = rows.slice(0, rows.num_rows().min(most - records.len()));
+            records.extend(as_json(job, &rows));
+            Ok(())
+        };
+        let taken = pieces.iter().filter(|(number, _)| output.takes(u32::try_from(*number).unwrap_or(u32::MAX)));
+        for (_, piece) in taken {
+            match output.span {
+                None => query.push(&piece.batch, &mut take)?,
+                Some(span) => query.push(&routing::within(&piece.batch, &piece.seconds, span)?, &mut take)?,
+            }
+        }
+        query.finish(&mut take)?;
+    }
+    Ok(records)
 }
 
 async fn read(flow: &Flow, job: &Job, number: usize) -> Result<Body, baler_store::StoreError> {

@@ -99,7 +99,7 @@ fn written(options: &ConvertConfig, planned: &baler_model::ledger::PlannedSchema
         }
     }
     let schema = planned.columns.parse::<Schema>().map_err(|error| error.to_string())?;
-    job::written(&options.scrub, &options.provenance, &schema, &AnySalt)
+    job::written(&options.scrub, &options.provenance, &schema, options.sql.as_deref(), &AnySalt)
 }
 
 /// A directory of a template.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use arrow_array::RecordBatch;
-use baler_model::ledger::OutputRecords;
-use baler_model::{InputVersion, Key};
+use baler_model::ledger::{Failure, OutputRecords};
+use baler_model::{InputVersion, Key, Kind};
 
 use super::decoding::{Piece, Stop};
 use super::job::{Broken, Counted, Job, Message, cut_off, scrub_failed, within_memory};
@@ -20,6 +20,7 @@ use super::split::Split;
 use super::upload::{PartWriter, Steps, upload_failed};
 use crate::error::TaskError;
 use crate::op::redshift;
+use crate::sql::Query;
 
 /// Writes rows to outputs, on the calling thread.
 pub(super) struct Writing<'a> {
@@ -41,6 +42,10 @@ struct Output {
     to: usize,
     /// The number of the last input that it takes records of.
     last: u32,
+    /// The query over its records, where the flow has one: there from its first record on.
+    query: Option<Query>,
+    /// Records that were given to that.
+    given: u64,
     open: Option<Object>,
     /// Where the values of columns tell outputs apart: all of them.
     split: Option<Split>,
@@ -53,11 +58,12 @@ struct Output {
     records: OutputRecords,
 }
 
-const NONE: OutputRecords = OutputRecords { records: 0, records_in: 0, quarantined: 0, filtered: 0 };
+const NONE: OutputRecords = OutputRecords { records: 0, records_in: 0, quarantined: 0, filtered: 0, queried: None };
 
 impl Output {
+    /// Whether a record came to it.
     fn is_begun(&self) -> bool {
-        self.open.is_some() || !self.objects.is_empty()
+        self.query.is_some() || self.open.is_some() || !self.objects.is_empty()
     }
 }
 
@@ -66,6 +72,8 @@ impl<'a> Writing<'a> {
         let output = |planned: &baler_model::ledger::PlannedOutput| Output {
             to: planned.to as usize,
             last: planned.inputs.last().map_or(0, |(_, end)| end.saturating_sub(1)),
+            query: None,
+            given: 0,
             open: None,
             split: None,
             objects: Vec::new(),
@@ -133,10 +141,15 @@ impl<'a> Writing<'a> {
         let whole = self.outputs.iter().zip(&self.job.task.outputs);
         let whole = whole.filter(|(output, planned)| output.is_done && planned.exact_key().is_some());
         self.counted.records = whole.map(|(output, _)| output.records).chain(self.found.iter().copied()).collect();
+        if self.job.sql.is_some() {
+            // Until here those are counted that were taken, each once; what came out, each encoder says.
+            self.counted.sql_in = Some(self.counted.records_out);
+            self.counted.records_out = self.counted.records.iter().map(|output| output.records).sum();
+        }
         if let Some(writer) = self.quarantine.take() {
             writer.end().map_err(|error| upload_failed(&error))?;
             let records = self.counted.quarantined;
-            self.counted.records.push(OutputRecords { records, records_in: records, quarantined: 0, filtered: 0 });
+            self.counted.records.push(OutputRecords { records, records_in: records, ..NONE });
         }
         let Counted { quarantined, records_in, .. } = self.counted;
         if self.job.options.max_quarantined.is_exceeded(quarantined, records_in) {
@@ -184,14 +197,14 @@ impl<'a> Writing<'a> {
         let (mut taken, mut whole) = (0, 0);
         for output in self.takers(number) {
             if self.job.task.outputs[output].split.is_some() {
-                self.split(output, &piece.batch)?;
+                self.give(output, &piece.batch)?;
                 whole = whole.max(piece.batch.num_rows() as u64);
                 continue;
             }
             if let Some(span) = self.job.task.outputs[output].span {
                 let rows = routing::within(&piece.batch, &piece.seconds, span)?;
                 if rows.num_rows() > 0 {
-                    self.write(output, &rows)?;
+                    self.give(output, &rows)?;
                 }
                 taken += rows.num_rows() as u64;
                 continue;
@@ -200,9 +213,9 @@ impl<'a> Writing<'a> {
             records.records_in += piece.read - rows;
             records.quarantined += aside;
             records.filtered += piece.read - rows - aside;
-            let written = self.write(output, &piece.batch)?;
+            self.give(output, &piece.batch)?;
             // Every output of an input gets all its rows; they are counted once.
-            whole = whole.max(written);
+            whole = whole.max(rows);
         }
         // Outputs that share an input by time get each row once among them, for each of their targets.
         let routed = self.job.routing.as_ref().map_or(0, |routing| taken / routing.targets(number).max(1));
@@ -251,6 +264,40 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
+    /// Gives records to an output, through the flow's query where it has one.
+    fn give(&mut self, number: usize, batch: &RecordBatch) -> Result<(), TaskError> {
+        let Some(mut query) = self.query(number)? else { return self.write(number, batch) };
+        let (output, rows) = (&mut self.outputs[number], batch.num_rows() as u64);
+        output.given += rows;
+        output.records.records_in += rows;
+        *output.records.queried.get_or_insert(0) += rows;
+        query.push(batch, &mut |rows| self.write(number, &rows))?;
+        self.outputs[number].query = Some(query);
+        Ok(())
+    }
+
+    /// The query over the records of an output, begun where it is not; whoever takes it puts it back.
+    fn query(&mut self, number: usize) -> Result<Option<Query>, TaskError> {
+        match (self.outputs[number].query.take(), &self.job.sql) {
+            (Some(query), _) => Ok(Some(query)),
+            (None, Some(sql)) => sql.begin().map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Writes what the flow's query still gives, where it has one.
+    fn finish_query(&mut self, number: usize) -> Result<(), TaskError> {
+        let Some(query) = self.query(number)? else { return Ok(()) };
+        let (given, taken) = (self.outputs[number].given, query.finish(&mut |rows| self.write(number, &rows))?);
+        match given == taken {
+            true => Ok(()),
+            false => Err(TaskError {
+                kind: Kind::Internal,
+                failure: Failure { error: format!("`sql` took {taken} of {given} records"), hint: None },
+            }),
+        }
+    }
+
     /// Takes rows of outputs that the values of columns tell apart.
     fn split(&mut self, number: usize, batch: &RecordBatch) -> Result<(), TaskError> {
         let Some(planned) = &self.job.task.outputs[number].split else { return Ok(()) };
@@ -269,6 +316,7 @@ impl<'a> Writing<'a> {
 
     /// Writes the outputs that the values of columns tell apart.
     fn finish_split(&mut self, number: usize) -> Result<(), TaskError> {
+        self.finish_query(number)?;
         let Output { to, split, is_done, .. } = &mut self.outputs[number];
         *is_done = true;
         let Some(planned) = &self.job.task.outputs[number].split else { return Ok(()) };
@@ -307,12 +355,16 @@ impl<'a> Writing<'a> {
         Ok((self.outputs.len() + self.found.len() - 1, key))
     }
 
-    /// Writes rows and counts them; yields how many.
-    fn write(&mut self, number: usize, batch: &RecordBatch) -> Result<u64, TaskError> {
-        let Some(numbered) = &self.job.task.outputs[number].numbered else {
+    /// Writes rows.
+    fn write(&mut self, number: usize, batch: &RecordBatch) -> Result<(), TaskError> {
+        let planned = &self.job.task.outputs[number];
+        if planned.split.is_some() {
+            return self.split(number, batch);
+        }
+        let Some(numbered) = &planned.numbered else {
             self.open(number, ROWS)?.write(batch)?;
-            self.outputs[number].records.records_in += batch.num_rows() as u64;
-            return Ok(batch.num_rows() as u64);
+            self.count(number, batch);
+            return Ok(());
         };
         let (mut start, steps) = (0, steps_of(batch, numbered.max_bytes));
         while start < batch.num_rows() {
@@ -322,13 +374,20 @@ impl<'a> Writing<'a> {
             object.write(&rows)?;
             start += rows.num_rows();
             let after = object.size();
-            self.outputs[number].records.records_in += rows.num_rows() as u64;
+            self.count(number, &rows);
             // An estimate may become less when more is known.
             if after + after.saturating_sub(before) > numbered.max_bytes {
                 self.close(number)?;
             }
         }
-        Ok(batch.num_rows() as u64)
+        Ok(())
+    }
+
+    /// Counts rows that were written as records that were read. What a query gave is none: `give` counts what it took.
+    fn count(&mut self, number: usize, rows: &RecordBatch) {
+        if self.job.sql.is_none() {
+            self.outputs[number].records.records_in += rows.num_rows() as u64;
+        }
     }
 
     /// Ends the open object of an output.
@@ -339,6 +398,9 @@ impl<'a> Writing<'a> {
         // What the encoder says that it wrote: the seal holds it against what was read.
         let counts = object.finish()?;
         output.records.records = counts.rows;
+        if self.job.sql.is_some() {
+            output.records.queried.get_or_insert(0);
+        }
         if self.job.task.outputs[number].numbered.is_some() {
             output.objects.push((key, counts.bytes));
             self.found[output.found] = std::mem::replace(&mut output.records, NONE);
@@ -348,6 +410,7 @@ impl<'a> Writing<'a> {
 
     /// Ends an output.
     fn finish(&mut self, number: usize) -> Result<(), TaskError> {
+        self.finish_query(number)?;
         if self.outputs[number].objects.is_empty() {
             self.open(number, ROWS)?;
         }
@@ -361,6 +424,7 @@ impl<'a> Writing<'a> {
         last.records_in += rest.records_in;
         last.quarantined += rest.quarantined;
         last.filtered += rest.filtered;
+        last.queried = last.queried.map(|queried| queried + rest.queried.unwrap_or(0));
         if numbered.manifest {
             let objects = output.objects.iter().map(|(key, bytes)| (key, *bytes));
             let body = redshift::manifest(&self.job.store, objects);

@@ -1,0 +1,46 @@
+//! SQL over the records of one output: `sql = "SELECT … FROM input …"` of a flow that converts.
+//!
+//! - `parse` takes one query over the table `input`, and nothing else; `planned` ([`Sql`]) plans it over a schema and says
+//!   which columns come out; `arithmetic` lets whole numbers fail where they would wrap;
+//! - `running` ([`Query`]) takes batches and yields batches, on the calling thread, one output at a time; `source` is the
+//!   table `input` meanwhile; `fault` puts errors into Baler's words.
+//!
+//! Everything that says what SQL may be is decided before a run is opened. A query draws no thread but its own for reading
+//! back what it spilled; memory is that of a pool, and what spills goes to the system's temporary directory.
+//!
+//! - INV-ACCT-1: each record is given to the query of its output once; what comes out is counted by the encoder. Both are
+//!   reported, and need not balance.
+//!
+//! What a crash leaves: directories of spilled rows under the system's temporary directory.
+//!
+//! Without the cargo feature `sql` nothing of this is compiled but the refusal.
+
+#[cfg(feature = "sql")]
+mod arithmetic;
+#[cfg(feature = "sql")]
+mod fault;
+#[cfg(feature = "sql")]
+mod parse;
+#[cfg(feature = "sql")]
+mod planned;
+#[cfg(feature = "sql")]
+mod running;
+#[cfg(feature = "sql")]
+mod source;
+#[cfg(all(test, feature = "sql"))]
+mod tests;
+
+#[cfg(not(feature = "sql"))]
+mod absent;
+
+#[cfg(not(feature = "sql"))]
+pub(crate) use absent::{Query, Sql, check};
+#[cfg(feature = "sql")]
+pub(crate) use {parse::check, planned::Sql, running::Query};
+
+use arrow_array::RecordBatch;
+
+use crate::error::TaskError;
+
+/// Takes what comes out of a query.
+pub(crate) type Take<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), TaskError>;
