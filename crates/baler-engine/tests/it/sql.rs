@@ -265,7 +265,7 @@ async fn faces_show_what_comes_out() {
     let shown = preview::preview(&process.flow(), &state, 2).await.unwrap();
     assert_eq!(shown.columns, "shop: text, n: int64, price: decimal(9,2)");
     let records: Vec<String> = shown.records.iter().map(ToString::to_string).collect();
-    assert_eq!(records, [r#"{"shop":"a","n":2,"price":4.00}"#, r#"{"shop":"b","n":1,"price":2.00}"#]);
+    assert_eq!(records, [r#"{"shop":"a","n":2,"price":"4.00"}"#, r#"{"shop":"b","n":1,"price":"2.00"}"#]);
     assert_eq!(shown.sample, None);
     let asked = tables::Asked { database: "db", location: Some("s3://b") };
     let (defined, reasons) = tables::define(&process.flow(), &state, asked).await.unwrap();
