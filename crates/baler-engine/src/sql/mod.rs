@@ -42,5 +42,13 @@ use arrow_array::RecordBatch;
 
 use crate::error::TaskError;
 
+/// Runs what goes down the terms of a query one by one, on a stack that is deep enough for as many as may be.
+#[cfg(feature = "sql")]
+fn deep<T>(work: impl FnOnce() -> T) -> T {
+    /// What is not touched is not there. Units: bytes.
+    const STACK: usize = 128 << 20;
+    stacker::grow(STACK, work)
+}
+
 /// Takes what comes out of a query.
 pub(crate) type Take<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<(), TaskError>;

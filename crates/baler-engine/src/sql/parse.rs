@@ -9,19 +9,32 @@ use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{
     self, Expr, ObjectName, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins,
 };
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::fault;
 
 /// The table that the records are.
 pub(super) const INPUT: &str = "input";
 
+/// Operators of a query, at most: each may be a level below the one before it.
+const OPERATORS: usize = 1_000;
+
 /// Checks a query as far as no schema is needed.
 pub(crate) fn check(text: &str) -> Result<(), Failure> {
-    parse(text).map(|_| ())
+    super::deep(|| parse(text).map(|_| ()))
 }
 
 /// Reads one query over `input`.
 pub(super) fn parse(text: &str) -> Result<Statement, Failure> {
+    let operators = operators(text);
+    if operators > OPERATORS {
+        return Err(refuse(
+            format!("the query has {operators} operators, {OPERATORS} are the most"),
+            "write a long list as `a IN (1, 2, …)`, or join it: `FROM input JOIN (VALUES (1), (2), …) AS t(a) ON …`",
+        ));
+    }
     let parser = DFParserBuilder::new(text).build();
     let statements =
         parser.and_then(|mut parser| parser.parse_statements()).map_err(|error| fault::planning(&error))?;
@@ -57,6 +70,37 @@ pub(super) fn parse(text: &str) -> Result<Statement, Failure> {
     }
     Ok(statement)
 }
+
+/// Words and signs that make an expression of others; none where the text has no words that SQL knows.
+fn operators(text: &str) -> usize {
+    let is_operator = |token: &Token| match token {
+        Token::Word(word) => OPERATING.contains(&word.keyword),
+        Token::Number(..) | Token::Whitespace(_) | Token::Comma | Token::Period | Token::SemiColon | Token::EOF => {
+            false
+        }
+        Token::LParen | Token::RParen | Token::RBracket | Token::RBrace => false,
+        quoted => !quoted.to_string().contains('\''),
+    };
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
+    tokens.iter().filter(|token| is_operator(token)).count()
+}
+
+const OPERATING: [Keyword; 14] = [
+    Keyword::AND,
+    Keyword::OR,
+    Keyword::NOT,
+    Keyword::IS,
+    Keyword::IN,
+    Keyword::LIKE,
+    Keyword::ILIKE,
+    Keyword::BETWEEN,
+    Keyword::UNION,
+    Keyword::EXCEPT,
+    Keyword::INTERSECT,
+    Keyword::JOIN,
+    Keyword::COLLATE,
+    Keyword::AT,
+];
 
 /// A column that comes out without a name.
 pub(super) fn nameless(expression: &str) -> Failure {

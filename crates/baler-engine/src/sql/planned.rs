@@ -50,6 +50,10 @@ impl Sql {
     /// Errors: what is no query, reads anything but `input`, gives another result each time it is asked, or gives columns
     /// that cannot be written.
     pub(crate) fn try_new(text: &str, input: &Schema, memory: u64) -> Result<Self, Failure> {
+        super::deep(|| Self::planned(text, input, memory))
+    }
+
+    fn planned(text: &str, input: &Schema, memory: u64) -> Result<Self, Failure> {
         let statement = parse::parse(text)?;
         let arrow = input.to_arrow();
         let memory = usize::try_from(memory.max(LEAST)).unwrap_or(usize::MAX);
@@ -68,6 +72,10 @@ impl Sql {
 
     /// Begins to query the records of one output.
     pub(crate) fn begin(&self) -> Result<Query, TaskError> {
+        super::deep(|| self.begun())
+    }
+
+    fn begun(&self) -> Result<Query, TaskError> {
         // Planned anew for each output: steps of a plan may keep what they saw.
         let plan = physical(&self.state, &self.plan).map_err(|error| fault::running(&error))?;
         let reading = match scans(&plan) {

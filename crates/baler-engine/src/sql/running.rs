@@ -23,7 +23,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::planned::ROWS;
 use super::source::{Reading, Source};
-use super::{Take, fault};
+use super::{Take, deep, fault};
 use crate::error::TaskError;
 
 /// One output's query.
@@ -146,7 +146,7 @@ impl Query {
         while !self.is_done {
             let (results, source) = (&mut self.results, &self.source);
             let Some(runtime) = &self.runtime else { return Err(broken("the query has ended")) };
-            let step = runtime.block_on(poll_fn(|context| match results.as_mut().poll_next(context) {
+            let step = runtime.block_on(poll_fn(|context| match deep(|| results.as_mut().poll_next(context)) {
                 Poll::Ready(Some(Ok(rows))) => Poll::Ready(Ok(Step::Rows(rows))),
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
                 Poll::Ready(None) => Poll::Ready(Ok(Step::Ended)),

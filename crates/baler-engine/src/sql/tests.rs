@@ -408,3 +408,30 @@ fn what_needs_no_columns_is_checked_without() {
     let long = format!("SELECT id FROM input WHERE {}id = 1", "id = 2 OR ".repeat(300));
     assert_eq!(rows(&long, &[records(0..5)]), ["1", "2"]);
 }
+
+/// In a thread as small as those that write.
+#[test]
+fn queries_of_many_terms_are_planned_and_asked_or_refused_but_never_overflow() {
+    let small = std::thread::Builder::new().stack_size(2 << 20);
+    let asked = small.spawn(|| {
+        let terms = |term: &str, operators: usize, per: usize| vec![term; operators / per + 1].join(" OR ");
+        let text = |condition: &str| format!("SELECT id FROM input WHERE {condition}");
+        for term in ["id = 3", "price + 0.5 > 1", "NOT name = 'ann'"] {
+            let per = 1 + term.split(' ').filter(|word| ["=", "+", ">", "NOT"].contains(word)).count();
+            let (few, many) = (terms(term, 990, per), terms(term, 1_010, per));
+            assert_eq!(rows(&text(term), &[records(0..9)]), rows(&text(&few), &[records(0..9)]), "{term}");
+            let refused = plan(&text(&many)).err().unwrap();
+            assert!(refused.error.ends_with("operators, 1000 are the most"), "{refused:?}");
+            assert!(check(&text(&many)).is_err());
+        }
+        // What lies side by side is not deep.
+        let listed: Vec<String> = (0..20_000).map(|id| id.to_string()).collect();
+        let text = text(&format!("id IN ({})", listed.join(", ")));
+        assert_eq!(rows(&text, &[records(19_999..20_001)]), ["19999"]);
+        for (open, close) in [("(", ")"), ("abs(", ")"), ("CASE WHEN true THEN ", " END"), ("- ", ""), ("NOT ", "")] {
+            let nested = format!("SELECT {}id{} AS id FROM input", open.repeat(20_000), close.repeat(20_000));
+            assert!(plan(&nested).is_err(), "{open}");
+        }
+    });
+    asked.unwrap().join().unwrap();
+}

@@ -113,6 +113,30 @@ async fn each_output_of_several_kinds_is_queried_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_out_may_be_several_objects() {
+    let to = "max_quarantined = \"100%\"\n\
+              to = { path = \"lake:year/{partition:%Y}.csv\", partition = \"year\", max_bytes = \"40B\" }";
+    // Rows come as records go in, and all at once behind the last: each object says how many it took and gave.
+    for (sql, counts) in [
+        ("SELECT id, shop FROM input WHERE id <> 7", [20, 19, 18, 1]),
+        ("SELECT id, max(shop) AS shop FROM input WHERE id <> 7 GROUP BY id ORDER BY id DESC", [20, 19, 18, 1]),
+        ("SELECT id, shop FROM input WHERE id < 0", [20, 19, 0, 1]),
+    ] {
+        let world = World::new();
+        for day in 1..=4 {
+            let first = (day - 1) * 5;
+            let broken = if day == 3 { 4 } else { 5 };
+            let text: String = (first..first + broken).map(|id| line(id, "some shop", 1.0)).collect();
+            world.put(&format!("in/2024-01-{day:02}.jsonl"), text + if day == 3 { "{" } else { "" }).await;
+        }
+        let (report, found) = committed(&world, &flow(sql, to)).await;
+        assert_eq!(found, counts, "{sql}");
+        let objects = report.outputs.iter().filter(|output| output.key.as_str().ends_with(".csv")).count();
+        assert_eq!(objects > 2, counts[2] > 0, "{report:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn columns_of_the_result_tell_outputs_apart() {
     let world = filled().await;
     let sql = "SELECT upper(shop) AS town, count(*) AS n, max(price) AS price FROM input GROUP BY shop ORDER BY shop";

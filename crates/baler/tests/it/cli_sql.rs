@@ -32,7 +32,7 @@ fn what_comes_out_of_a_query_is_shown_counted_and_verified() {
     assert_eq!(done.stdout, "{\"shop\":\"a\",\"n\":2,\"price\":3.5}\n", "{done:?}");
     let columns = "columns (of `sql`, over declared columns): shop: text, n: int64, price: float64";
     assert!(done.stderr.contains(columns), "{done:?}");
-    let (code, reports) = bench.run_json(&["run"]);
+    let (code, reports) = bench.run_json(&[]);
     assert_eq!(code, 3, "{reports:?}");
     let account = &reports[0]["account"];
     let counts = ["records_in", "sql_in", "sql_out", "records_out", "quarantined"].map(|name| account[name].as_u64());

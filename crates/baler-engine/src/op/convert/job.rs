@@ -34,7 +34,7 @@ use super::upload::Steps;
 use super::writing::Writing;
 use crate::env::Secrets;
 use crate::error::TaskError;
-use crate::sql::{self, Sql};
+use crate::sql::Sql;
 
 const TIME_HINT: &str = "let `time` name a column that holds times: a timestamp, a date, seconds since 1970, or text";
 
@@ -58,8 +58,8 @@ pub(super) struct Job {
     pub(super) scrubber: Option<Scrubber>,
     /// What decoding hands on: scrubbed, and with columns of provenance.
     pub(super) handed: SchemaRef,
-    /// The query over the records of each output, on their way from there to the encoders.
-    pub(super) sql: Option<Sql>,
+    /// The query over the records of each output, on their way from there to the encoders. It is large.
+    pub(super) sql: Option<Box<Sql>>,
     /// The columns that are written.
     pub(super) written: Schema,
     pub(super) arrow: SchemaRef,
@@ -135,7 +135,7 @@ impl Job {
         let handed = with_provenance(scrubbed, &options.provenance).map_err(broken)?;
         let sql = options.sql.as_ref().map(|text| Sql::try_new(text, &handed, memory / 2)).transpose();
         let sql = sql.map_err(|failure| TaskError { kind: Kind::Invalid, failure })?;
-        let written = sql.as_ref().map_or(&handed, Sql::output).clone();
+        let written = sql.as_ref().map_or(&handed, |sql| sql.output()).clone();
         let targets =
             options.targets.iter().map(kinds::target_kind).collect::<Result<Vec<_>, String>>().map_err(broken)?;
         let routing = Routing::new(options, task, &decoded).map_err(|error| TaskError::data(error, Some(TIME_HINT)))?;
@@ -151,7 +151,7 @@ impl Job {
             task: task.clone(),
             inputs: inputs.into(),
             handed: handed.to_arrow(),
-            sql,
+            sql: sql.map(Box::new),
             arrow: written.to_arrow(),
             decoded,
             scrubber,

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 
-use baler_model::{InputVersion, Stamp};
 use baler_model::ledger::{ConvertTask, PlannedOutput, SealedOutput, Task};
+use baler_model::{InputVersion, Stamp};
 use baler_store::MemoryObject;
 
 use super::{At, Checked, Fate, Makes, Stage, Watch, Watched, attempt_of};
