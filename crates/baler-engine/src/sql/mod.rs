@@ -27,7 +27,8 @@ mod planned;
 mod running;
 #[cfg(feature = "sql")]
 mod source;
-#[cfg(all(test, feature = "sql"))]
+#[cfg(feature = "sql")]
+#[cfg(test)]
 mod tests;
 
 #[cfg(not(feature = "sql"))]
