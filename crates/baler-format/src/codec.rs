@@ -22,8 +22,8 @@ use std::fmt;
 use std::io;
 
 pub use read::{Reader, reader};
-pub use whole::decode_whole;
 pub(crate) use whole::one_member;
+pub use whole::{decode_whole, decode_whole_into};
 pub use write::{Writer, writer};
 
 /// How an object is compressed.

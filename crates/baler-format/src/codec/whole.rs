@@ -12,12 +12,15 @@ use super::{Codec, CodecError, CodecFault, gzip, reader};
 /// One gzip member goes through libdeflate, which is a fifth faster than streaming; the result is the same.
 /// Errors: as of [`super::Reader`], and [`CodecFault::TooLarge`].
 pub fn decode_whole(codec: Codec, bytes: &[u8], limit: usize) -> io::Result<Vec<u8>> {
-    if codec == Codec::Gzip
-        && let Some(decoded) = one_member(bytes, limit)
-    {
+    decode_whole_into(codec, bytes, limit, Vec::new())
+}
+
+/// Does the same in the memory of a buffer, whatever that holds.
+pub fn decode_whole_into(codec: Codec, bytes: &[u8], limit: usize, mut decoded: Vec<u8>) -> io::Result<Vec<u8>> {
+    if codec == Codec::Gzip && one_member(bytes, limit, &mut decoded) {
         return Ok(decoded);
     }
-    let mut decoded = Vec::new();
+    decoded.clear();
     reader(codec, bytes).take(limit as u64 + 1).read_to_end(&mut decoded)?;
     if decoded.len() > limit {
         let fault = CodecFault::TooLarge(limit as u64);
@@ -31,22 +34,29 @@ pub fn decode_whole(codec: Codec, bytes: &[u8], limit: usize) -> io::Result<Vec<
 /// The library does not say where the member ended. It ended with the last byte where no second member can begin (its
 /// first bytes stand nowhere), the last eight bytes are the checksum and size of what was decoded, and these stand nowhere
 /// before: a second member that is equal to the first, and damaged where it begins, would end alike.
-pub(crate) fn one_member(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
+///
+/// Whether it did; else nothing that it left in `decoded` counts.
+pub(crate) fn one_member(bytes: &[u8], limit: usize, decoded: &mut Vec<u8>) -> bool {
     if bytes.len() < 18 || memmem::find(&bytes[1..], &gzip::MAGIC).is_some() {
-        return None;
+        return false;
     }
     let trailer = bytes.len() - 8;
     if memmem::find(bytes, &bytes[trailer..]) != Some(trailer) {
-        return None;
+        return false;
     }
-    let (crc, size) = bytes[trailer..].split_at(4);
-    let (crc, size) = (u32::from_le_bytes(crc.try_into().ok()?), u32::from_le_bytes(size.try_into().ok()?));
-    let size = usize::try_from(size).ok()?;
+    let Some((crc, size)) = bytes.last_chunk::<8>().and_then(|trailer| trailer.split_first_chunk::<4>()) else {
+        return false;
+    };
+    let size = size.iter().rev().fold(0, |size, byte| size << 8 | usize::from(*byte));
     // No deflated byte makes more than 1,032: a larger size is none.
     if size > limit || size / 1032 > bytes.len() {
-        return None;
+        return false;
     }
-    let mut decoded = vec![0; size];
-    let written = Decompressor::new().gzip_decompress(bytes, &mut decoded).ok()?;
-    (written == size && libdeflater::crc32(&decoded) == crc).then_some(decoded)
+    match decoded.capacity() < size {
+        // Pages that were never touched are zero already.
+        true => *decoded = vec![0; size],
+        false => decoded.resize(size, 0),
+    }
+    let written = Decompressor::new().gzip_decompress(bytes, decoded);
+    written.is_ok_and(|written| written == size) && libdeflater::crc32(decoded) == u32::from_le_bytes(*crc)
 }

@@ -76,10 +76,13 @@ impl Source {
         let bytes = bytes.into();
         match codec {
             Codec::None => Self::bytes(bytes),
-            Codec::Gzip => match one_member(&bytes, at_once) {
-                Some(decoded) => Self::bytes(decoded),
-                None => Self::stream(reader(codec, Cursor::new(bytes))),
-            },
+            Codec::Gzip => {
+                let mut decoded = Vec::new();
+                match one_member(&bytes, at_once, &mut decoded) {
+                    true => Self::bytes(decoded),
+                    false => Self::stream(reader(codec, Cursor::new(bytes))),
+                }
+            }
             Codec::Zstd | Codec::Brotli | Codec::Bzip2 | Codec::Lz4 | Codec::Snappy => {
                 Self::stream(reader(codec, Cursor::new(bytes)))
             }

@@ -4,7 +4,7 @@ use baler_engine::Flow;
 use baler_engine::ledger::{LedgerState, Plan, RunState, RunStatus};
 use baler_engine::op::convert::columns::written_by_last_run;
 use baler_model::config::{AfterCommit, Operation};
-use baler_model::ledger::{CommittedObject, DisposalPlan, Event, FailedAttempt};
+use baler_model::ledger::{Account, CommittedObject, DisposalPlan, Event, FailedAttempt};
 use baler_model::{LogSeq, RunId};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -284,24 +284,7 @@ fn run_text(shown: &ShownRun) -> String {
     }
     text.push_str(&table.render(2));
     if let Some(account) = &run.account {
-        text.push_str(&format!(
-            "\naccount\n  {} bytes in + {} inserted - {} removed = {} bytes out, {} → {}\n",
-            quantity::count(account.bytes_in),
-            quantity::count(account.bytes_inserted),
-            quantity::count(account.bytes_removed),
-            quantity::count(account.bytes_out),
-            quantity::things(account.objects_in, "object"),
-            quantity::count(account.objects_out)
-        ));
-        if let (Some(read), Some(taken), Some(given)) = (account.records_in, account.sql_in, account.sql_out) {
-            text.push_str(&format!(
-                "  {} in, {} set aside, {} into SQL, {} out of it\n",
-                quantity::things(read, "record"),
-                quantity::count(account.quarantined.unwrap_or(0)),
-                quantity::count(taken),
-                quantity::count(given)
-            ));
-        }
+        text.push_str(&account_text(account));
     }
     text.push_str(&outputs_text(outputs, pending_outputs));
     if !failed_attempts.is_empty() {
@@ -322,6 +305,34 @@ fn run_text(shown: &ShownRun) -> String {
     text.push_str("\nhow to undo\n");
     for way in undo {
         text.push_str(&format!("  {way}\n"));
+    }
+    text
+}
+
+/// What a run's account says: bytes balance where they were joined, records where they were converted.
+fn account_text(account: &Account) -> String {
+    let Account { bytes_in, bytes_out, bytes_inserted, bytes_removed, objects_in, objects_out, .. } = account;
+    let (bytes_in, bytes_out) = (quantity::count(*bytes_in), quantity::count(*bytes_out));
+    let objects = format!("{} → {}", quantity::things(*objects_in, "object"), quantity::count(*objects_out));
+    let Some(read) = account.records_in else {
+        let (inserted, removed) = (quantity::count(*bytes_inserted), quantity::count(*bytes_removed));
+        return format!(
+            "\naccount\n  {bytes_in} bytes in + {inserted} inserted - {removed} removed = {bytes_out} bytes out, {objects}\n"
+        );
+    };
+    let mut text = format!("\naccount\n  {bytes_in} bytes in, {bytes_out} bytes out, {objects}\n");
+    let read = quantity::things(read, "record");
+    let count = |number: Option<u64>| quantity::count(number.unwrap_or(0));
+    let aside = count(account.quarantined);
+    match (account.sql_in, account.sql_out) {
+        (Some(taken), Some(given)) => {
+            let (taken, given) = (quantity::count(taken), quantity::count(given));
+            text.push_str(&format!("  {read} in, {aside} set aside, {taken} into SQL, {given} out of it\n"));
+        }
+        _ => {
+            let (out, left_out) = (count(account.records_out), count(account.filtered));
+            text.push_str(&format!("  {read} in = {out} out + {aside} set aside + {left_out} left out\n"));
+        }
     }
     text
 }

@@ -16,6 +16,7 @@ use baler_model::{InputVersion, Kind};
 use baler_store::StoreError;
 use bytes::Bytes;
 
+use super::buffers::Buffers;
 use super::feed::Body;
 use super::job::{Job, scrub_failed};
 use super::kinds;
@@ -92,7 +93,7 @@ pub(super) fn decode(
         (Codec::None, Body::Whole(bytes)) => Source::bytes(bytes),
         (Codec::None, Body::Stream(chunks)) => Source::stream(chunks),
         (_, Body::Remote(ranges)) => Source::Ranges(ranges),
-        (codec, Body::Whole(bytes)) => match whole(codec, &bytes, most) {
+        (codec, Body::Whole(bytes)) => match whole(codec, &bytes, most, &job.buffers) {
             Whole::Read(bytes) => Source::bytes(bytes),
             Whole::Damaged(damaged) => Source::stream(damaged),
             Whole::TooMuch if most > AT_ONCE as u64 => {
@@ -199,10 +200,10 @@ impl Read for Damaged {
     }
 }
 
-fn whole(codec: Codec, bytes: &[u8], most: u64) -> Whole {
+fn whole(codec: Codec, bytes: &[u8], most: u64, buffers: &Buffers) -> Whole {
     let limit = AT_ONCE.min(usize::try_from(most).unwrap_or(usize::MAX));
-    let error = match codec::decode_whole(codec, bytes, limit) {
-        Ok(decoded) => return Whole::Read(decoded.into()),
+    let error = match codec::decode_whole_into(codec, bytes, limit, buffers.take()) {
+        Ok(decoded) => return Whole::Read(buffers.lend(decoded)),
         Err(error) => error,
     };
     let Some(fault) = CodecError::of(&error) else {

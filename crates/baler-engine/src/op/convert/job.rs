@@ -24,6 +24,7 @@ use baler_model::{InputVersion, Kind};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::buffers::Buffers;
 use super::columns::{DECLARED, INFERRED};
 use super::decoding::{self, Piece, Stop};
 use super::feed::Fetched;
@@ -73,6 +74,8 @@ pub(super) struct Job {
     pub(super) encoding: EncodeOptions,
     /// Threads that decode.
     threads: usize,
+    /// What they decompress into.
+    pub(super) buffers: Buffers,
     /// Which records belong to which output, where they tell.
     pub(super) routing: Option<Routing>,
     /// The most that keys of `dedupe` may hold. Units: bytes.
@@ -166,6 +169,7 @@ impl Job {
                 ..EncodeOptions::default()
             },
             threads: threads.min(inputs.len().max(1)),
+            buffers: Buffers::new(threads.min(inputs.len().max(1))),
             routing,
             dedupe_bytes: (memory / 2).max(32 << 20),
             learning: false,

@@ -10,6 +10,7 @@
 //!   [`partitions`] writes.
 
 pub mod aside;
+mod buffers;
 pub mod columns;
 pub mod ddl;
 mod decoding;
