@@ -295,6 +295,13 @@ pub struct Decoder {
     ended: Option<DecodeError>,
 }
 
+/// Memory of a decoder of text that has ended, for the next one.
+#[derive(Debug, Default)]
+pub struct Spare {
+    columns: Option<crate::fast::Columns>,
+    buffer: Vec<u8>,
+}
+
 enum Inner {
     Text(Box<text::TextDecoder>),
     Parquet(Box<parquet::ParquetDecoder>),
@@ -322,13 +329,25 @@ impl Decoder {
     /// schema lacks are left out and told by [`Decoder::unknown`]; columns that the object lacks are null.
     /// Errors: options that cannot be used; for Parquet and Arrow everything that the object's own schema shows.
     pub fn new(format: &Format, schema: &Schema, options: &DecodeOptions, source: Source) -> Result<Self, DecodeError> {
+        Self::with(Spare::default(), format, schema, options, source)
+    }
+
+    /// As [`Decoder::new`], in the memory that another decoder has left: many small objects take little more time so than one
+    /// large one.
+    pub fn with(
+        spare: Spare,
+        format: &Format,
+        schema: &Schema,
+        options: &DecodeOptions,
+        source: Source,
+    ) -> Result<Self, DecodeError> {
         if options.batch_rows == 0 || !(1..=512 << 20).contains(&options.record_bytes) {
             return Err(DecodeError::Usage("batches have at least one row, records at most 512 MiB".to_owned()));
         }
         let mut unknown = Unknown::default();
         let inner = match format {
             Format::JsonLines | Format::Json { .. } | Format::Csv(_) => {
-                Inner::Text(Box::new(text::TextDecoder::open(format, schema, options, source)?))
+                Inner::Text(Box::new(text::TextDecoder::open(spare, format, schema, options, source)?))
             }
             Format::Parquet => {
                 Inner::Parquet(Box::new(parquet::ParquetDecoder::open(schema, options, source, &mut unknown)?))
@@ -351,6 +370,14 @@ impl Decoder {
             Inner::Ipc(decoder) => decoder.next_batch(),
         };
         next.inspect_err(|error| self.ended = Some(error.clone()))
+    }
+
+    /// Ends the decoder; what it has read and not yielded is lost.
+    pub fn into_spare(self) -> Spare {
+        match self.inner {
+            Inner::Text(decoder) => decoder.into_spare(),
+            Inner::Parquet(_) | Inner::Ipc(_) => Spare::default(),
+        }
     }
 
     /// Returns the names of columns that the object has and the schema lacks, as far as it was read; at most 1,000.

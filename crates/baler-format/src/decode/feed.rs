@@ -44,12 +44,22 @@ pub(crate) enum Body {
 impl Feed {
     /// Begins behind a byte order mark, if there is one.
     pub(crate) fn new(reader: Box<dyn Read + Send>) -> Self {
-        let mut feed = Self { reader, buffer: Vec::new(), filled: 0, start: 0, base: 0, end: End::NotYet };
+        Self::with(Vec::new(), reader)
+    }
+
+    /// The same in a buffer that another has left.
+    pub(crate) fn with(buffer: Vec<u8>, reader: Box<dyn Read + Send>) -> Self {
+        let mut feed = Self { reader, buffer, filled: 0, start: 0, base: 0, end: End::NotYet };
         while feed.held().len() < 3 && feed.more() {}
         if feed.held().starts_with(b"\xef\xbb\xbf") {
             feed.consume(3);
         }
         feed
+    }
+
+    /// Ends it; returns its buffer, unless a long record has made that large.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        if self.buffer.len() > STEP { Vec::new() } else { self.buffer }
     }
 
     /// Returns what is in hand and not consumed.

@@ -30,7 +30,7 @@ impl Fit {
     /// Compares schemas.
     ///
     /// Errors: a column whose values the schema's does not hold, or of a type that cannot be taken, or that is missing and
-    /// may not be null, or that the object has twice.
+    /// may not be null, or that the object has twice; an object with none of the columns, whose rows would be nulls alone.
     pub(super) fn new(
         schema: &Schema,
         found: &arrow_schema::Schema,
@@ -69,6 +69,9 @@ impl Fit {
                     )));
                 }
             }
+        }
+        if !places.is_empty() && places.iter().all(Option::is_none) {
+            return Err(DecodeError::Header("the object has none of the columns".to_owned()));
         }
         Ok(Self { columns: schema.columns().to_vec(), places, schema: schema.to_arrow(), rows: 0 })
     }

@@ -15,7 +15,9 @@ use super::csv::{self, split_fields};
 use super::elements::Elements;
 use super::feed::{Body, Cut, Feed};
 use super::lines::Lines;
-use super::{Blanks, DecodeError, DecodeOptions, Decoded, Position, Positions, Reason, Rejected, Source, Unknown};
+use super::{
+    Blanks, DecodeError, DecodeOptions, Decoded, Position, Positions, Reason, Rejected, Source, Spare, Unknown,
+};
 use super::{instant, json, scalar};
 use crate::fast::{self, Begin, Columns, CsvRows, JsonRows, Places, Room};
 use crate::format::{Csv, Format};
@@ -145,6 +147,7 @@ pub(crate) struct TextDecoder {
 
 impl TextDecoder {
     pub(crate) fn open(
+        spare: Spare,
         format: &Format,
         schema: &Schema,
         options: &DecodeOptions,
@@ -158,10 +161,11 @@ impl TextDecoder {
             Format::Csv(csv) if csv.quote == b'"' && is_apart(csv.delimiter) => Plain::Csv(None),
             Format::Csv(_) | Format::Json { .. } | Format::Parquet | Format::Arrow(_) => Plain::None,
         };
-        Self::with(plain, format, schema, options, source)
+        Self::with(spare, plain, format, schema, options, source)
     }
 
     fn with(
+        spare: Spare,
         plain: Plain,
         format: &Format,
         schema: &Schema,
@@ -187,7 +191,7 @@ impl TextDecoder {
             )));
         }
         let arrow = schema.to_arrow();
-        let (plain, batch) = match (plain, Columns::new(&arrow)) {
+        let (plain, batch) = match (plain, Columns::reusing(spare.columns, &arrow)) {
             (plain @ (Plain::Json(_) | Plain::Csv(_)), Some(columns)) => (plain, Batch::Plain(columns)),
             _ => {
                 let columns = schema.columns().iter().map(|column| Growing::of(&column.kind)).collect();
@@ -195,7 +199,7 @@ impl TextDecoder {
             }
         };
         Ok(Self {
-            feed: Feed::new(source.into_reader()),
+            feed: Feed::with(spare.buffer, source.into_reader()),
             cutter,
             fields,
             members,
@@ -206,6 +210,14 @@ impl TextDecoder {
             due: None,
             ended: false,
         })
+    }
+
+    pub(crate) fn into_spare(self) -> Spare {
+        let columns = match self.batch {
+            Batch::Plain(columns) => Some(columns),
+            Batch::Any(_) => None,
+        };
+        Spare { columns, buffer: self.feed.into_buffer() }
     }
 
     pub(crate) fn next_batch(&mut self, unknown: &mut Unknown) -> Result<Option<Decoded>, DecodeError> {

@@ -7,6 +7,7 @@ mod chunk;
 mod distinct;
 mod lanes;
 mod page;
+mod pieces;
 mod squeeze;
 
 use std::io::Write;
@@ -124,7 +125,7 @@ impl<W: Write + Send> Groups<W> {
             factory,
             schema: schema.clone(),
             compression: within,
-            lanes: Lanes::new(options.threads)?,
+            lanes: Lanes::new(options.threads, within)?,
             group_rows: options.group_rows.max(1),
             group_bytes: options.group_bytes,
             groups: 0,
@@ -178,7 +179,7 @@ impl<W: Write + Send> Groups<W> {
             fields.push(match plain {
                 Some(column) => {
                     let within = compression(self.compression)?;
-                    Field::Plain(Box::new(Chunk::new(column, self.compression, within)?))
+                    Field::Plain(Box::new(Chunk::new(column, within)?))
                 }
                 None => {
                     let leaves: Vec<ArrowColumnWriter> = own.into_iter().map(|(leaf, _)| leaf).collect();
@@ -194,7 +195,7 @@ impl<W: Write + Send> Groups<W> {
         let mut group = self.file.next_row_group().map_err(of_parquet)?;
         for column in written {
             match column {
-                Written::Plain(closed) => group.append_column(&closed.bytes, closed.result).map_err(of_parquet)?,
+                Written::Plain(closed) => group.append_column(&closed.pages, closed.result).map_err(of_parquet)?,
                 Written::Nested(chunks) => {
                     for chunk in chunks {
                         chunk.append_to_row_group(&mut group).map_err(of_parquet)?;

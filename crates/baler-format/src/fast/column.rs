@@ -265,14 +265,13 @@ impl Text {
     }
 
     fn finish(&mut self) -> (OffsetBuffer<i32>, Buffer) {
-        let room = self.bytes.len();
-        let mut bytes = std::mem::replace(&mut self.bytes, vec![0; room]);
-        bytes.truncate(self.used);
+        // A copy, of just what was used: the room stays here, and need not be cleared again.
+        let bytes = Buffer::from(&self.bytes[..self.used]);
         self.used = 0;
         let mut ends = Vec::with_capacity(self.ends.len());
         ends.push(0);
         let ends = std::mem::replace(&mut self.ends, ends);
-        (OffsetBuffer::new(ScalarBuffer::from(ends)), Buffer::from_vec(bytes))
+        (OffsetBuffer::new(ScalarBuffer::from(ends)), bytes)
     }
 }
 

@@ -23,6 +23,18 @@ impl Columns {
         Some(Self { schema: Arc::clone(schema), columns, rows: 0 })
     }
 
+    /// Empty columns, those given where they are of this schema.
+    pub(crate) fn reusing(spare: Option<Self>, schema: &SchemaRef) -> Option<Self> {
+        match spare.filter(|spare| spare.schema == *schema) {
+            Some(mut columns) => {
+                columns.rows = 0;
+                columns.cut();
+                Some(columns)
+            }
+            None => Self::new(schema),
+        }
+    }
+
     /// Appends a record that was read by the rules.
     pub(crate) fn push(&mut self, cells: Vec<Cell<'_>>) {
         self.columns.iter_mut().zip(cells).for_each(|(column, cell)| column.push(cell));

@@ -84,11 +84,14 @@ fn a_row_that_does_not_fit_is_rejected_alone() {
 
 #[test]
 fn columns_of_another_type_are_errors_that_name_them() {
-    let bytes = stream(vec![("a", Arc::new(LargeStringArray::from(vec!["x"])))]);
+    let text = || Arc::new(LargeStringArray::from(vec!["x"]));
+    let bytes = stream(vec![("a", text()), ("z", text())]);
     let error = |columns: &str| decode(&ARROW, &schema(columns), &bytes).error.unwrap();
     assert_eq!(error("a: int64").to_string(), "column `a` is int64, the object has text");
     assert!(matches!(error("a: text, b: int64 not null"), DecodeError::Header(what) if what.contains("lacks `b`")));
-    assert_eq!(decode(&ARROW, &schema("b: int64"), &bytes).unknown, ["a"]);
+    // Its rows would be nulls alone.
+    assert!(matches!(error("b: text, c: int64"), DecodeError::Header(what) if what.contains("none of the columns")));
+    assert_eq!(decode(&ARROW, &schema("a: text"), &bytes).unknown, ["z"]);
 }
 
 #[test]

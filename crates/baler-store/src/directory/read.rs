@@ -7,9 +7,10 @@ use baler_model::{Key, ObjectVersion};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::blocking;
-use super::put::read_fully;
 use super::tree::Tree;
 use super::version::{Entry, FileVersion};
 use crate::{ByteRange, Get, Head, Meter, Result, StoreError};
@@ -93,8 +94,8 @@ struct Reading {
 impl Reading {
     fn chunk(&mut self) -> Result<Bytes> {
         let want = usize::try_from(CHUNK.min(self.end - self.next)).expect("a chunk fits memory");
-        let mut bytes = vec![0; want];
-        let read = read_fully(&self.file, &mut bytes, self.next);
+        let mut bytes = Vec::with_capacity(want);
+        let read = read_whole(&self.file, &mut bytes, want, self.next);
         let read = read.map_err(|e| self.tree.fail(e, "read", self.key.as_str()))?;
         let stat = rustix::fs::fstat(&self.file).map_err(|e| self.tree.fail(e, "read", self.key.as_str()))?;
         let found = FileVersion::of(&stat);
@@ -110,4 +111,19 @@ impl Reading {
         self.next += read as u64;
         Ok(bytes.into())
     }
+}
+
+/// Appends up to `want` bytes from an offset on, fewer only at the end of the file; there is room for them. Returns how many.
+fn read_whole(file: &OwnedFd, bytes: &mut Vec<u8>, want: usize, offset: u64) -> rustix::io::Result<usize> {
+    // Memory that is read into is not cleared for it before.
+    while bytes.len() < want {
+        let at = offset + bytes.len() as u64;
+        match rustix::io::pread(file, spare_capacity(bytes), at) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(want);
+    Ok(bytes.len())
 }

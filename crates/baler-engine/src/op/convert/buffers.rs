@@ -1,8 +1,9 @@
-//! Memory that objects are decompressed into, used again for the next: what is freed stays with the allocator for a while, and
-//! its pages are made anew each time.
+//! Memory that objects are decompressed and decoded into, used again for the next: what is freed stays with the allocator
+//! for a while, and its pages are made anew each time.
 
 use std::sync::Arc;
 
+use baler_format::decode::Spare;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
@@ -47,6 +48,20 @@ impl Drop for Lent {
         if free.len() < self.most {
             free.push(std::mem::take(&mut self.bytes));
         }
+    }
+}
+
+/// What decoders that have ended leave to others; no more than were open at once.
+#[derive(Default)]
+pub(super) struct Spares(Mutex<Vec<Spare>>);
+
+impl Spares {
+    pub(super) fn take(&self) -> Spare {
+        self.0.lock().pop().unwrap_or_default()
+    }
+
+    pub(super) fn put(&self, spare: Spare) {
+        self.0.lock().push(spare);
     }
 }
 

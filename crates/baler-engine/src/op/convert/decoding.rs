@@ -121,7 +121,7 @@ pub(super) fn decode(
         (_, source) => source,
     };
     let decoding = DecodeOptions { expanded_bytes: most, ..job.decoding.clone() };
-    let mut decoder = match Decoder::new(&kind.format, &job.decoded, &decoding, source) {
+    let mut decoder = match Decoder::with(job.spares.take(), &kind.format, &job.decoded, &decoding, source) {
         Ok(decoder) => decoder,
         Err(error) => return set_aside(job, unreadable(error)?, take),
     };
@@ -150,6 +150,7 @@ pub(super) fn decode(
         let hint = "set `on_drift = \"widen\"` to take them, or `\"quarantine\"` to leave them out";
         return Err(TaskError::data(error, Some(hint)).into());
     }
+    job.spares.put(decoder.into_spare());
     Ok(())
 }
 

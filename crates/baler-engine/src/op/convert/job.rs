@@ -24,7 +24,7 @@ use baler_model::{InputVersion, Kind};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::buffers::Buffers;
+use super::buffers::{Buffers, Spares};
 use super::columns::{DECLARED, INFERRED};
 use super::decoding::{self, Piece, Stop};
 use super::feed::Fetched;
@@ -76,6 +76,8 @@ pub(super) struct Job {
     threads: usize,
     /// What they decompress into.
     pub(super) buffers: Buffers,
+    /// What they leave to each other.
+    pub(super) spares: Spares,
     /// Which records belong to which output, where they tell.
     pub(super) routing: Option<Routing>,
     /// The most that keys of `dedupe` may hold. Units: bytes.
@@ -170,6 +172,7 @@ impl Job {
             },
             threads: threads.min(inputs.len().max(1)),
             buffers: Buffers::new(threads.min(inputs.len().max(1))),
+            spares: Spares::default(),
             routing,
             dedupe_bytes: (memory / 2).max(32 << 20),
             learning: false,

@@ -344,9 +344,15 @@ fn compare(random: &mut Random, format: &Format, schema: &Schema, options: &Deco
         Source::stream(Pieces { bytes: text.to_vec(), at: 0, random: Random::new(seed), most, is_faulty })
     };
     let most = [1, 7, 100, 1 << 20][random.below(4)];
-    let ruled = TextDecoder::with(Plain::None, format, schema, options, source(1, most)).unwrap();
+    let ruled = TextDecoder::with(Spare::default(), Plain::None, format, schema, options, source(1, most)).unwrap();
     assert!(matches!(ruled.batch, Batch::Any(_)));
-    let plain = TextDecoder::open(format, schema, options, source(random.next(), most)).unwrap();
+    // In the memory of one that has ended anywhere.
+    let mut before = TextDecoder::open(Spare::default(), format, schema, options, source(random.next(), most)).unwrap();
+    for _ in 0..random.below(3) {
+        let _ = before.next_batch(&mut Unknown::default());
+    }
+    let spare = before.into_spare();
+    let plain = TextDecoder::open(spare, format, schema, options, source(random.next(), most)).unwrap();
     assert!(matches!(plain.batch, Batch::Plain(_)));
     let (ruled, plain) = (outcome(ruled), outcome(plain));
     let shown = String::from_utf8_lossy(text);
@@ -428,8 +434,8 @@ fn what_is_written_as_most_is_needs_no_rules() {
     let csv = Format::Csv(Csv { header: false, ..Csv::default() });
     for (format, text) in [(Format::JsonLines, lines), (csv, table)] {
         let bytes = text.len();
-        let mut decoder =
-            TextDecoder::open(&format, &schema, &DecodeOptions::default(), Source::bytes(text.into_bytes())).unwrap();
+        let (options, source) = (DecodeOptions::default(), Source::bytes(text.into_bytes()));
+        let mut decoder = TextDecoder::open(Spare::default(), &format, &schema, &options, source).unwrap();
         let mut places = Places::default();
         let taken = decoder.take_plain(Room { rows: 8_192, bytes: 1 << 20 }, &mut places, &mut Unknown::default());
         assert_eq!((taken, places.lines.len()), (bytes, 1_000), "{format}");

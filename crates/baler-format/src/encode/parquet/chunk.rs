@@ -9,7 +9,6 @@ use arrow_array::types::{Date32Type, Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray};
 use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
-use bytes::Bytes;
 use parquet::basic::{Compression as Within, Encoding, Type as Physical};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::{ByteArray, FixedLenByteArray};
@@ -19,9 +18,9 @@ use parquet::schema::types::ColumnDescPtr;
 
 use super::distinct::{Numbers, Texts};
 use super::page::{self, Page, Values};
-use super::squeeze::Squeeze;
+use super::pieces::Pieces;
+use super::squeeze::Press;
 use super::{EncodeError, of_parquet};
-use crate::codec::Compression;
 
 /// Rows of a page at most, and bytes at which it closes.
 const PAGE_ROWS: usize = 1 << 17;
@@ -35,7 +34,7 @@ const EXTREME_BYTES: usize = 64;
 
 /// A closed column.
 pub(super) struct Closed {
-    pub(super) bytes: Bytes,
+    pub(super) pages: Pieces,
     pub(super) result: ColumnCloseResult,
 }
 
@@ -43,7 +42,6 @@ pub(super) struct Closed {
 pub(super) struct Chunk {
     description: ColumnDescPtr,
     within: Within,
-    squeeze: Squeeze,
     rows: usize,
     nulls: usize,
     /// Which rows of the page are there; only for columns that may be null.
@@ -51,12 +49,10 @@ pub(super) struct Chunk {
     page_rows: usize,
     page_nulls: usize,
     values: Column,
-    /// Closed pages.
-    pages: Vec<u8>,
+    pages: Pieces,
     plain_bytes: usize,
     has_plain: bool,
     has_indices: bool,
-    page: Vec<u8>,
 }
 
 /// The values of the page, and what is known of those before.
@@ -206,12 +202,8 @@ pub(super) fn supports(kind: &DataType) -> bool {
 }
 
 impl Chunk {
-    /// Begins a column that [`supports`] tells of. Errors: Parquet has no such compression.
-    pub(super) fn new(
-        description: ColumnDescPtr,
-        compression: Compression,
-        within: Within,
-    ) -> Result<Self, EncodeError> {
+    /// Begins a column that [`supports`] tells of, whose pages a press compresses as `within` says.
+    pub(super) fn new(description: ColumnDescPtr, within: Within) -> Result<Self, EncodeError> {
         let numbers = |kind| Column::Numbers {
             kind,
             plain: Vec::new(),
@@ -235,18 +227,16 @@ impl Chunk {
         Ok(Self {
             description,
             within,
-            squeeze: Squeeze::new(compression)?,
             rows: 0,
             nulls: 0,
             there: is_nullable.then(|| BooleanBufferBuilder::new(0)),
             page_rows: 0,
             page_nulls: 0,
             values,
-            pages: Vec::new(),
+            pages: Pieces::default(),
             plain_bytes: 0,
             has_plain: false,
             has_indices: false,
-            page: Vec::new(),
         })
     }
 
@@ -272,20 +262,20 @@ impl Chunk {
             Column::Bools { bits, .. } => bits.len() / 8,
             Column::Fixed { plain, .. } => plain.len(),
         };
-        self.pages.len() + open
+        self.pages.bytes() + open
     }
 
     /// Appends rows.
-    pub(super) fn push(&mut self, array: &ArrayRef) -> Result<(), EncodeError> {
+    pub(super) fn push(&mut self, array: &ArrayRef, press: &mut Press) -> Result<(), EncodeError> {
         // Not more at once than a page takes.
         for start in (0..array.len()).step_by(PAGE_ROWS / 4) {
             let part = array.slice(start, (array.len() - start).min(PAGE_ROWS / 4));
-            self.push_part(&part)?;
+            self.push_part(&part, press)?;
         }
         Ok(())
     }
 
-    fn push_part(&mut self, array: &ArrayRef) -> Result<(), EncodeError> {
+    fn push_part(&mut self, array: &ArrayRef, press: &mut Press) -> Result<(), EncodeError> {
         let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
         match (&mut self.there, nulls) {
             (Some(there), Some(nulls)) => there.append_buffer(nulls.inner()),
@@ -299,31 +289,32 @@ impl Chunk {
         self.page_nulls += nulls.map_or(0, NullBuffer::null_count);
         self.values.push(array, nulls)?;
         if self.values.is_dictionary_full() {
-            self.close_page()?;
+            self.close_page(press)?;
             self.values.leave_numbers();
         } else if self.page_rows >= PAGE_ROWS || self.values.open_bytes() >= PAGE_BYTES {
-            self.close_page()?;
+            self.close_page(press)?;
         }
         Ok(())
     }
 
-    fn close_page(&mut self) -> Result<(), EncodeError> {
+    fn close_page(&mut self, press: &mut Press) -> Result<(), EncodeError> {
         if self.page_rows == 0 {
             return Ok(());
         }
-        self.page.clear();
+        let page = press.page();
         if let Some(there) = &mut self.there {
             let bits = (self.page_nulls > 0).then(|| there.as_slice());
-            page::levels(&mut self.page, self.page_rows, bits);
+            page::levels(page, self.page_rows, bits);
             there.truncate(0);
         }
-        let written = self.values.close_page(&mut self.page);
+        let written = self.values.close_page(page);
         match written {
             Values::Plain => self.has_plain = true,
             Values::Indices => self.has_indices = true,
         }
-        let page = Page::Rows { values: self.page_rows, written };
-        self.plain_bytes += put(&mut self.pages, page, &self.page, &mut self.squeeze)?;
+        let (page, plain) = press.pressed(Page::Rows { values: self.page_rows, written })?;
+        self.pages.push(page);
+        self.plain_bytes += plain;
         self.rows += self.page_rows;
         self.nulls += self.page_nulls;
         (self.page_rows, self.page_nulls) = (0, 0);
@@ -331,20 +322,16 @@ impl Chunk {
     }
 
     /// Ends the column.
-    pub(super) fn close(mut self) -> Result<Closed, EncodeError> {
-        self.close_page()?;
+    pub(super) fn close(mut self, press: &mut Press) -> Result<Closed, EncodeError> {
+        self.close_page(press)?;
         let statistics = self.values.statistics(self.nulls as u64);
-        let mut bytes = Vec::new();
+        let mut dictionary = 0;
         if self.has_indices {
-            self.page.clear();
-            let values = self.values.dictionary(&mut self.page);
-            self.plain_bytes += put(&mut bytes, Page::Dictionary { values }, &self.page, &mut self.squeeze)?;
-        }
-        let dictionary = bytes.len();
-        if dictionary == 0 {
-            bytes = self.pages;
-        } else {
-            bytes.extend_from_slice(&self.pages);
+            let values = self.values.dictionary(press.page());
+            let (page, plain) = press.pressed(Page::Dictionary { values })?;
+            dictionary = page.len();
+            self.pages.push_front(page);
+            self.plain_bytes += plain;
         }
         let mut encodings = vec![Encoding::RLE];
         if self.has_plain || self.has_indices {
@@ -356,32 +343,22 @@ impl Chunk {
         let metadata = ColumnChunkMetaData::builder(self.description)
             .set_compression(self.within)
             .set_encodings(encodings)
-            .set_total_compressed_size(bytes.len() as i64)
+            .set_total_compressed_size(self.pages.bytes() as i64)
             .set_total_uncompressed_size(self.plain_bytes as i64)
             .set_num_values(self.rows as i64)
             .set_data_page_offset(dictionary as i64)
             .set_dictionary_page_offset((dictionary > 0).then_some(0))
             .set_statistics(statistics);
         let result = ColumnCloseResult {
-            bytes_written: bytes.len() as u64,
+            bytes_written: self.pages.bytes() as u64,
             rows_written: self.rows as u64,
             metadata: metadata.build().map_err(of_parquet)?,
             bloom_filter: None,
             column_index: None,
             offset_index: None,
         };
-        Ok(Closed { bytes: bytes.into(), result })
+        Ok(Closed { pages: self.pages, result })
     }
-}
-
-/// Appends a page with its header; returns how many bytes that would be without compression.
-fn put(out: &mut Vec<u8>, page: Page, bytes: &[u8], squeeze: &mut Squeeze) -> Result<usize, EncodeError> {
-    let packed = squeeze.squeeze(bytes)?;
-    let start = out.len();
-    page::header(out, page, bytes.len(), packed.len());
-    let header = out.len() - start;
-    out.extend_from_slice(packed);
-    Ok(header + bytes.len())
 }
 
 impl Column {

@@ -12,7 +12,9 @@ use arrow_schema::FieldRef;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 
 use super::chunk::{Chunk, Closed};
+use super::squeeze::Press;
 use super::{EncodeError, of_parquet};
+use crate::codec::Compression;
 
 /// Batches in flight at most.
 const AHEAD: usize = 4;
@@ -34,9 +36,9 @@ pub(super) enum Written {
 }
 
 impl Field {
-    fn push(&mut self, array: &ArrayRef) -> Result<(), EncodeError> {
+    fn push(&mut self, array: &ArrayRef, press: &mut Press) -> Result<(), EncodeError> {
         match self {
-            Self::Plain(chunk) => chunk.push(array),
+            Self::Plain(chunk) => chunk.push(array, press),
             Self::Nested { field, leaves } => {
                 let columns = compute_leaves(field, array).map_err(of_parquet)?;
                 leaves.iter_mut().zip(columns).try_for_each(|(leaf, column)| leaf.write(&column).map_err(of_parquet))
@@ -51,9 +53,9 @@ impl Field {
         }
     }
 
-    fn close(self) -> Result<Written, EncodeError> {
+    fn close(self, press: &mut Press) -> Result<Written, EncodeError> {
         Ok(match self {
-            Self::Plain(chunk) => Written::Plain(Box::new(chunk.close()?)),
+            Self::Plain(chunk) => Written::Plain(Box::new(chunk.close(press)?)),
             Self::Nested { leaves, .. } => {
                 let chunks = leaves.into_iter().map(|leaf| leaf.close().map_err(of_parquet));
                 Written::Nested(chunks.collect::<Result<_, _>>()?)
@@ -79,18 +81,18 @@ struct Share {
 }
 
 impl Share {
-    fn push(&mut self, arrays: &[ArrayRef]) -> usize {
+    fn push(&mut self, arrays: &[ArrayRef], press: &mut Press) -> usize {
         if self.fault.is_none() {
             let mut pairs = self.columns.iter_mut().zip(arrays);
-            self.fault = pairs.try_for_each(|((_, column), array)| column.push(array)).err();
+            self.fault = pairs.try_for_each(|((_, column), array)| column.push(array, press)).err();
         }
         self.columns.iter().map(|(_, column)| column.size()).sum()
     }
 
-    fn close(self) -> Result<Vec<(usize, Written)>, EncodeError> {
+    fn close(self, press: &mut Press) -> Result<Vec<(usize, Written)>, EncodeError> {
         match self.fault {
             Some(fault) => Err(fault),
-            None => self.columns.into_iter().map(|(place, column)| Ok((place, column.close()?))).collect(),
+            None => self.columns.into_iter().map(|(place, column)| Ok((place, column.close(press)?))).collect(),
         }
     }
 }
@@ -119,13 +121,14 @@ pub(super) struct Lanes {
     /// The columns of each lane; without threads there is one share, here.
     places: Vec<Vec<usize>>,
     here: Option<Share>,
+    press: Press,
     /// Sizes behind the last batches, without threads.
     sizes: VecDeque<usize>,
     /// Batches of this row group whose sizes are not known.
     ahead: usize,
 }
 
-fn work(jobs: &Receiver<Job>, replies: &Sender<Reply>) {
+fn work(jobs: &Receiver<Job>, replies: &Sender<Reply>, mut press: Press) {
     let mut share = Share { columns: Vec::new(), fault: None };
     for job in jobs {
         let reply = match job {
@@ -133,10 +136,10 @@ fn work(jobs: &Receiver<Job>, replies: &Sender<Reply>) {
                 share = Share { columns, fault: None };
                 continue;
             }
-            Job::Push(arrays) => Reply::Size(share.push(&arrays)),
+            Job::Push(arrays) => Reply::Size(share.push(&arrays, &mut press)),
             Job::Close => {
                 let closed = std::mem::replace(&mut share, Share { columns: Vec::new(), fault: None });
-                Reply::Closed(closed.close())
+                Reply::Closed(closed.close(&mut press))
             }
         };
         if replies.send(reply).is_err() {
@@ -146,18 +149,20 @@ fn work(jobs: &Receiver<Job>, replies: &Sender<Reply>) {
 }
 
 impl Lanes {
-    /// Lanes for so many threads; none for one or less.
-    pub(super) fn new(threads: usize) -> Result<Self, EncodeError> {
+    /// Lanes for so many threads; none for one or less. Errors: Parquet has no such compression.
+    pub(super) fn new(threads: usize, compression: Compression) -> Result<Self, EncodeError> {
         let mut lanes = Vec::new();
         for _ in 0..if threads > 1 { threads } else { 0 } {
             let (jobs, inbox) = sync_channel(AHEAD);
             let (outbox, replies) = channel();
+            let press = Press::new(compression)?;
             let name = "baler-encode".to_owned();
-            let thread = std::thread::Builder::new().name(name).spawn(move || work(&inbox, &outbox));
+            let thread = std::thread::Builder::new().name(name).spawn(move || work(&inbox, &outbox, press));
             let thread = thread.map_err(|error| EncodeError::Internal(format!("no thread can be started: {error}")))?;
             lanes.push(Lane { jobs: Some(jobs), replies, thread: Some(thread) });
         }
-        Ok(Self { lanes, places: Vec::new(), here: None, sizes: VecDeque::new(), ahead: 0 })
+        let press = Press::new(compression)?;
+        Ok(Self { lanes, places: Vec::new(), here: None, press, sizes: VecDeque::new(), ahead: 0 })
     }
 
     /// Begins a row group.
@@ -188,7 +193,7 @@ impl Lanes {
         }
         if let (Some(share), Some(places)) = (&mut self.here, self.places.first()) {
             let arrays: Vec<ArrayRef> = places.iter().map(|place| arrays[*place].clone()).collect();
-            self.sizes.push_back(share.push(&arrays));
+            self.sizes.push_back(share.push(&arrays, &mut self.press));
         }
         self.ahead += 1;
         if self.ahead <= AHEAD {
@@ -220,7 +225,7 @@ impl Lanes {
             return Err(fault);
         }
         if let Some(share) = self.here.take() {
-            written = share.close()?;
+            written = share.close(&mut self.press)?;
         }
         written.sort_by_key(|(place, _)| *place);
         Ok(written.into_iter().map(|(_, column)| column).collect())

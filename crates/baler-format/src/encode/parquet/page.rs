@@ -16,6 +16,9 @@ pub(super) enum Page {
     Rows { values: usize, written: Values },
 }
 
+/// What no header is longer than: its fields are numbers of at most ten bytes each.
+pub(super) const HEADER_BYTES: usize = 96;
+
 const RLE: u64 = 3;
 const TYPE_I32: u8 = 5;
 const TYPE_STRUCT: u8 = 12;

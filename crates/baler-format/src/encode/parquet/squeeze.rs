@@ -1,14 +1,18 @@
 //! Compression of single pages.
+//!
+//! What it takes is made once for each thread, not for each column: a megabyte or more of tables and buffers.
 
 use std::io::Write;
 
 use crate::codec::{Codec, Compression};
 
 use super::EncodeError;
+use super::page::{self, Page};
 
-/// Compresses pages one by one.
-pub(super) struct Squeeze {
+/// Makes pages, one by one.
+pub(super) struct Press {
     with: With,
+    page: Vec<u8>,
     packed: Vec<u8>,
 }
 
@@ -25,7 +29,7 @@ fn failed(what: impl std::fmt::Display) -> EncodeError {
     EncodeError::Internal(format!("a page cannot be compressed: {what}"))
 }
 
-impl Squeeze {
+impl Press {
     /// Errors: Parquet has no such compression.
     pub(super) fn new(compression: Compression) -> Result<Self, EncodeError> {
         let level = compression.level();
@@ -42,12 +46,28 @@ impl Squeeze {
             Codec::Brotli => With::Brotli(level),
             Codec::Bzip2 => return Err(failed("Parquet has no bzip2")),
         };
-        Ok(Self { with, packed: Vec::new() })
+        Ok(Self { with, page: Vec::new(), packed: Vec::new() })
     }
 
-    /// Compresses a page.
-    pub(super) fn squeeze<'a>(&'a mut self, page: &'a [u8]) -> Result<&'a [u8], EncodeError> {
-        let packed = &mut self.packed;
+    /// Begins a page; returns where its bytes go.
+    pub(super) fn page(&mut self) -> &mut Vec<u8> {
+        self.page.clear();
+        &mut self.page
+    }
+
+    /// Returns the page that was begun, compressed and behind its header, and how many bytes that would be without compression.
+    pub(super) fn pressed(&mut self, kind: Page) -> Result<(Vec<u8>, usize), EncodeError> {
+        let plain = self.page.len();
+        let packed = self.squeeze()?;
+        let mut out = Vec::with_capacity(page::HEADER_BYTES + packed.len());
+        page::header(&mut out, kind, plain, packed.len());
+        let header = out.len();
+        out.extend_from_slice(packed);
+        Ok((out, header + plain))
+    }
+
+    fn squeeze(&mut self) -> Result<&[u8], EncodeError> {
+        let (page, packed) = (&self.page, &mut self.packed);
         let room = match &mut self.with {
             With::None | With::Brotli(_) => 0,
             With::Snappy(_) => snap::raw::max_compress_len(page.len()),
