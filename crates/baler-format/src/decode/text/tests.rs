@@ -349,7 +349,7 @@ fn compare(random: &mut Random, format: &Format, schema: &Schema, options: &Deco
     // In the memory of one that has ended anywhere.
     let mut before = TextDecoder::open(Spare::default(), format, schema, options, source(random.next(), most)).unwrap();
     for _ in 0..random.below(3) {
-        let _ = before.next_batch(&mut Unknown::default());
+        drop(before.next_batch(&mut Unknown::default()));
     }
     let spare = before.into_spare();
     let plain = TextDecoder::open(spare, format, schema, options, source(random.next(), most)).unwrap();
