@@ -332,8 +332,8 @@ impl Decoder {
         Self::with(Spare::default(), format, schema, options, source)
     }
 
-    /// As [`Decoder::new`], in the memory that another decoder has left: many small objects take little more time so than one
-    /// large one.
+    /// As [`Decoder::new`], in the memory that another decoder has left, so that of many small objects not each has to grow its
+    /// own.
     pub fn with(
         spare: Spare,
         format: &Format,
