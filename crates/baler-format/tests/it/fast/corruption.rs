@@ -94,8 +94,9 @@ proptest! {
                     // A number beyond doubles or half a character, for a key that nobody asked for.
                     Err(error) => {
                         let words = error.to_string();
-                        let is_value = words.contains("number out of range") || words.contains("surrogate");
-                        prop_assert!(is_value, "{shown}: {words}");
+                        // Of a first half that another escape or none follows, serde_json says the latter.
+                        let half = words.contains("surrogate") || words.contains("unexpected end of hex escape");
+                        prop_assert!(half || words.contains("number out of range"), "{shown}: {words}");
                     }
                 },
                 Some(Reason::NotAnObject) => prop_assert!(!parsed.is_ok_and(|value| value.is_object()), "{shown}"),

@@ -117,6 +117,17 @@ fn nesting_of_what_nobody_asks_for_has_no_bound() {
     assert_eq!(refusal(&"{\"a\":".repeat(100_000)), "JSON");
 }
 
+/// What is passed over need not have a meaning, only an end.
+#[test]
+fn half_a_character_that_nobody_asks_for_costs_nothing() {
+    let schema = schema(&[("id", DataType::Int64)]);
+    for half in ["\\ud883", "\\ud883d\\ude80", "\\ud883\\n", "\\ude80", "\\ud883\\u0041"] {
+        let text = format!("{{\"id\":1,\"z\":[\" {half}\",0.5]}}\n{{\"id\":2,\"z\":{{\"{half}\":\"{half}\"}}}}\n");
+        let decoded = decode_json(&schema, &DecodeOptions::default(), text.as_bytes(), &[]);
+        assert_eq!((decoded.rows(), decoded.rejected.len()), (2, 0), "{text}");
+    }
+}
+
 #[test]
 fn bytes_that_are_not_utf8_cost_one_record() {
     let schema = schema(&[("s", DataType::Utf8)]);
