@@ -5,6 +5,8 @@
 //! - [`fault`]: a store that fails as a test asks, before an effect or after it;
 //! - [`conformance`]: holds a store to the promises of its contract;
 //! - [`clock`]: time that moves when told to, ids from a seed;
+//! - [`moto`]: AWS's services as others wrote them, started for a test;
+//! - [`postgres`]: PostgreSQL, started for a test;
 //! - [`power`]: a disk that forgets what was not fsynced;
 //! - [`fixtures`]: fills stores and reads them back.
 
@@ -13,6 +15,8 @@ pub mod clock;
 pub mod conformance;
 pub mod fault;
 pub mod fixtures;
+pub mod moto;
+pub mod postgres;
 pub mod power;
 pub mod s3;
 
