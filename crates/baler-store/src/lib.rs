@@ -8,6 +8,8 @@ mod clock;
 mod contract;
 mod crc;
 mod directory;
+#[cfg(feature = "s3")]
+pub mod dynamodb;
 mod error;
 #[cfg(feature = "gcs")]
 pub mod gcs;
@@ -29,6 +31,8 @@ pub use contract::{
 pub use crc::Crc64;
 pub use directory::{DirectoryOptions, DirectoryStore, Disk, DiskEntry, Renaming, SweptTrash, SystemDisk};
 pub use error::StoreError;
+#[cfg(feature = "net")]
+pub use http::{PostError, Posted, Poster, tls_config};
 pub use listing::{Listing, Wanted, list_all};
 pub use memory::{MemoryChange, MemoryObject, MemoryOptions, MemoryStore};
 pub use meter::{Meter, Metered};

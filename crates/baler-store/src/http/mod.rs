@@ -13,9 +13,12 @@ pub(crate) mod limit;
 #[cfg(any(feature = "azure", feature = "gcs"))]
 pub(crate) mod line;
 pub(crate) mod options;
+mod post;
 pub(crate) mod retry;
 pub(crate) mod transport;
 #[cfg(any(feature = "s3", feature = "azure"))]
 pub(crate) mod xml;
 
 pub use options::{Proxy, Roots};
+pub use post::{PostError, Posted, Poster};
+pub use transport::tls_config;

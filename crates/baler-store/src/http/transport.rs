@@ -248,11 +248,7 @@ impl Transport {
             }
         };
         let roots = if secure { root_store(roots)? } else { RootCertStore::empty() };
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|e| SetupError::Tls(e.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = client_config(roots)?;
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -313,6 +309,26 @@ fn is_certificate(error: &(dyn StdError + 'static)) -> bool {
     // `source` of an I/O error skips the error that it wraps.
     let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     wrapped.is_some_and(|e| is_certificate(e)) || error.source().is_some_and(is_certificate)
+}
+
+fn client_config(roots: RootCertStore) -> Result<ClientConfig, SetupError> {
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| SetupError::Tls(e.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// What TLS with a server that speaks no HTTP begins with: certificates are verified against the authorities of the system, or
+/// of `SSL_CERT_FILE` where that is set. Without any, it trusts no certificate.
+///
+/// Errors: there is no TLS, in words.
+pub fn tls_config() -> Result<ClientConfig, String> {
+    let roots = match root_store(&Roots::Native) {
+        // Whoever answers may have no TLS to begin with.
+        Err(SetupError::NoRoots) => RootCertStore::empty(),
+        roots => roots.map_err(|e| e.to_string())?,
+    };
+    client_config(roots).map_err(|e| e.to_string())
 }
 
 fn root_store(roots: &Roots) -> Result<RootCertStore, SetupError> {

@@ -18,7 +18,7 @@ mod publish;
 mod read;
 mod refusal;
 mod retry;
-mod sign;
+pub(crate) mod sign;
 mod upload;
 mod xml;
 

@@ -33,7 +33,7 @@ fn fault(error: impl std::fmt::Display) -> SignError {
     SignError { detail: error.to_string() }
 }
 
-/// Adds the headers that sign a request. All headers that are there are signed, `host` among them.
+/// Adds the headers that sign a request to S3. All headers that are there are signed, `host` among them.
 pub(crate) fn sign_request(
     method: &Method,
     target: &str,
@@ -41,6 +41,26 @@ pub(crate) fn sign_request(
     payload: Payload,
     secret: &S3Secret,
     region: &str,
+    now: Timestamp,
+) -> Result<(), SignError> {
+    sign_for(Scope { service: "s3", region }, method, target, headers, payload, secret, now)
+}
+
+/// What a signature is good for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) service: &'a str,
+    pub(crate) region: &'a str,
+}
+
+/// The same for any service whose paths hold nothing that is encoded.
+pub(crate) fn sign_for(
+    scope: Scope<'_>,
+    method: &Method,
+    target: &str,
+    headers: &mut HeaderMap,
+    payload: Payload,
+    secret: &S3Secret,
     now: Timestamp,
 ) -> Result<(), SignError> {
     let mut settings = SigningSettings::default();
@@ -57,8 +77,8 @@ pub(crate) fn sign_request(
     .into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
-        .region(region)
-        .name("s3")
+        .region(scope.region)
+        .name(scope.service)
         .time(SystemTime::from(now))
         .settings(settings)
         .build()
