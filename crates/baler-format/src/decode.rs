@@ -11,6 +11,7 @@
 
 mod cell;
 mod csv;
+mod document;
 mod elements;
 mod feed;
 mod fit;
@@ -21,12 +22,14 @@ mod lines;
 mod offsets;
 mod parquet;
 mod scalar;
+mod scan;
 mod source;
 mod text;
 mod text_column;
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -37,14 +40,17 @@ use crate::format::Format;
 use crate::schema::{ForeignType, Schema, TimeUnit};
 
 pub(crate) use cell::{Cell, Reading};
-pub(crate) use csv::split_fields;
+pub(crate) use csv::{Quotes, UNCLOSED, split_fields};
+pub(crate) use document::{Document, Step};
 pub(crate) use feed::{Body, Cut, Feed};
 pub(crate) use instant::YEARS;
 pub(crate) use json::{Object, nested};
 pub use offsets::Offsets;
+pub(crate) use parquet::row_groups;
 pub(crate) use scalar::{NumberText, bool as bool_text, number_text};
+pub(crate) use scan::Scan;
 pub use source::{Ranges, Source};
-pub(crate) use text::{Cutter, header_names};
+pub(crate) use text::{Cutter, Part, checked_names, header_names};
 pub use text_column::TextColumn;
 
 /// How records are read.
@@ -89,6 +95,16 @@ impl Default for DecodeOptions {
             floats: Floats::Finite,
             blanks: Blanks::Keep,
         }
+    }
+}
+
+impl DecodeOptions {
+    /// Errors: they cannot be used.
+    pub(crate) fn check(&self) -> Result<(), DecodeError> {
+        if self.batch_rows == 0 || !(1..=512 << 20).contains(&self.record_bytes) {
+            return Err(DecodeError::Usage("batches have at least one row, records at most 512 MiB".to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -341,20 +357,45 @@ impl Decoder {
         options: &DecodeOptions,
         source: Source,
     ) -> Result<Self, DecodeError> {
-        if options.batch_rows == 0 || !(1..=512 << 20).contains(&options.record_bytes) {
-            return Err(DecodeError::Usage("batches have at least one row, records at most 512 MiB".to_owned()));
-        }
+        options.check()?;
         let mut unknown = Unknown::default();
         let inner = match format {
             Format::JsonLines | Format::Json { .. } | Format::Csv(_) => {
                 Inner::Text(Box::new(text::TextDecoder::open(spare, format, schema, options, source)?))
             }
             Format::Parquet => {
-                Inner::Parquet(Box::new(parquet::ParquetDecoder::open(schema, options, source, &mut unknown)?))
+                Inner::Parquet(Box::new(parquet::ParquetDecoder::open(schema, options, source, None, &mut unknown)?))
             }
             Format::Arrow(_) => Inner::Ipc(Box::new(ipc::IpcDecoder::open(schema, options, source, &mut unknown)?)),
         };
         Ok(Self { inner, unknown, ended: None })
+    }
+
+    /// Opens a part of an object of text: see [`text::TextDecoder::open_part`].
+    pub(crate) fn part(
+        format: &Format,
+        schema: &Schema,
+        options: &DecodeOptions,
+        source: Source,
+        part: &Part<'_>,
+    ) -> Result<Self, DecodeError> {
+        options.check()?;
+        let mut unknown = Unknown::default();
+        let inner = text::TextDecoder::open_part(format, schema, options, source, part, &mut unknown)?;
+        Ok(Self { inner: Inner::Text(Box::new(inner)), unknown, ended: None })
+    }
+
+    /// Opens some row groups of a Parquet object.
+    pub(crate) fn groups(
+        schema: &Schema,
+        options: &DecodeOptions,
+        source: Source,
+        groups: Range<usize>,
+    ) -> Result<Self, DecodeError> {
+        options.check()?;
+        let mut unknown = Unknown::default();
+        let inner = parquet::ParquetDecoder::open(schema, options, source, Some(groups), &mut unknown)?;
+        Ok(Self { inner: Inner::Parquet(Box::new(inner)), unknown, ended: None })
     }
 
     /// Reads on; nothing at the end.

@@ -4,8 +4,10 @@
 //! - [`schema`]: columns and their types, as `baler.toml` writes them; inference, drift;
 //! - [`Format`]: how records stand in bytes;
 //! - [`decode`]: bytes to batches, with what was rejected and where;
-//! - [`encode`]: batches to bytes.
+//! - [`encode`]: batches to bytes;
+//! - [`chunks`]: one object split into stretches of records that are read apart from each other.
 
+pub mod chunks;
 pub mod codec;
 pub mod decode;
 pub mod encode;

@@ -1,11 +1,11 @@
 //! Decoding of what is in memory at once.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
-use libdeflater::Decompressor;
+use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use memchr::memmem;
 
-use super::{Codec, CodecError, CodecFault, gzip, reader};
+use super::{Codec, CodecError, CodecFault, Compression, gzip, reader, writer};
 
 /// Decodes an object that is in memory, into at most `limit` bytes.
 ///
@@ -27,6 +27,26 @@ pub fn decode_whole_into(codec: Codec, bytes: &[u8], limit: usize, mut decoded: 
         return Err(CodecError { codec, member: 1, offset: bytes.len() as u64, fault }.into());
     }
     Ok(decoded)
+}
+
+/// Compresses what is in memory into one member.
+///
+/// Gzip goes through libdeflate, which is faster than streaming. Errors: the codec's library refuses to begin, for want of
+/// memory.
+pub fn encode_whole(compression: Compression, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    if compression.codec() == Codec::Gzip
+        && let Ok(level) = CompressionLvl::new(i32::from(compression.level()))
+    {
+        let mut compressor = Compressor::new(level);
+        let mut member = vec![0; compressor.gzip_compress_bound(bytes.len())];
+        if let Ok(written) = compressor.gzip_compress(bytes, &mut member) {
+            member.truncate(written);
+            return Ok(member);
+        }
+    }
+    let mut out = writer(compression, Vec::new())?;
+    out.write_all(bytes)?;
+    out.finish()
 }
 
 /// Decodes one sound gzip member and nothing else; everything else is left to the reader, which finds out what it is.

@@ -5,17 +5,28 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter, memchr2};
 
 use super::Reason;
 use super::feed::{Body, Cut, Feed};
 
-/// Follows quotes and counts lines.
+/// A quote that goes on to the end of the object.
+pub(crate) const UNCLOSED: Reason = Reason::Quotes("a quote is opened and not closed before the end");
+
+/// Cuts records and counts lines.
 #[derive(Debug)]
 pub(crate) struct Records {
     delimiter: u8,
     quote: u8,
     lines: u64,
+}
+
+/// Follows quotes to the end of a record, whatever the pieces in which its bytes come.
+#[derive(Debug)]
+pub(crate) struct Quotes {
+    delimiter: u8,
+    quote: u8,
+    at: At,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +38,62 @@ enum At {
     QuoteInQuotes,
 }
 
+impl Quotes {
+    /// Begins at the beginning of a record.
+    pub(crate) fn new(delimiter: u8, quote: u8) -> Self {
+        Self { delimiter, quote, at: At::FieldStart }
+    }
+
+    /// Whether a quote is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.at == At::Quoted
+    }
+
+    /// Returns the length up to and with the line end that closes the record, and begins anew; nothing if it goes on.
+    pub(crate) fn run(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut n = 0;
+        loop {
+            match self.at {
+                At::Quoted => {
+                    n += memchr(self.quote, &bytes[n..])? + 1;
+                    self.at = At::QuoteInQuotes;
+                }
+                At::QuoteInQuotes => {
+                    let is_doubled = *bytes.get(n)? == self.quote;
+                    n += usize::from(is_doubled);
+                    self.at = if is_doubled { At::Quoted } else { At::Unquoted };
+                }
+                At::FieldStart | At::Unquoted => {
+                    // Of what is not quoted, only what stands before a quote tells whether that opens.
+                    let rest = &bytes[n..];
+                    let begins = |before: Option<&u8>, at: At| match before {
+                        Some(byte) => *byte == self.delimiter,
+                        None => at == At::FieldStart,
+                    };
+                    let Some(place) = memchr2(self.quote, b'\n', rest) else {
+                        self.at = if begins(rest.last(), self.at) { At::FieldStart } else { At::Unquoted };
+                        return None;
+                    };
+                    n += place + 1;
+                    if rest[place] == b'\n' {
+                        self.at = At::FieldStart;
+                        return Some(n);
+                    }
+                    self.at = if begins(rest[..place].last(), self.at) { At::Quoted } else { At::Unquoted };
+                }
+            }
+        }
+    }
+}
+
 impl Records {
     pub(crate) fn new(delimiter: u8, quote: u8) -> Self {
         Self { delimiter, quote, lines: 0 }
+    }
+
+    /// Begins on a line, at the beginning of a record.
+    pub(crate) fn on_line(self, line: u64) -> Self {
+        Self { lines: line.saturating_sub(1), ..self }
     }
 
     /// Returns the number of the line that comes next.
@@ -48,11 +112,11 @@ impl Records {
         let limit = record_bytes.saturating_add(2);
         loop {
             let (line, offset) = (self.lines + 1, feed.offset());
-            let mut at = At::FieldStart;
+            let mut quotes = Quotes::new(self.delimiter, self.quote);
             let (mut scanned, mut dropped) = (0, 0usize);
             let mut kept: Option<Vec<u8>> = None;
             let is_whole = loop {
-                if let Some(n) = self.follow(&mut at, &feed.held()[scanned..]) {
+                if let Some(n) = quotes.run(&feed.held()[scanned..]) {
                     scanned += n;
                     break true;
                 }
@@ -80,8 +144,8 @@ impl Records {
                 Reason::TooLong(record_bytes)
             } else if !is_whole && feed.is_damaged() {
                 Reason::CutOff
-            } else if !is_whole && at == At::Quoted {
-                Reason::Quotes("a quote is opened and not closed before the end")
+            } else if !is_whole && quotes.is_open() {
+                UNCLOSED
             } else {
                 match feed.bytes(range.clone()) {
                     b"\n" | b"\r\n" => continue,
@@ -90,32 +154,6 @@ impl Records {
             };
             return Some(Cut { line, offset, body: Body::Refused(reason, kept.unwrap_or(start)) });
         }
-    }
-
-    /// Returns the length up to and with the line end that closes the record.
-    fn follow(&self, at: &mut At, bytes: &[u8]) -> Option<usize> {
-        let mut n = 0;
-        while n < bytes.len() {
-            let byte = bytes[n];
-            match *at {
-                At::Quoted => {
-                    // Most of a text is neither quote nor end.
-                    let skip = memchr::memchr(self.quote, &bytes[n..])?;
-                    n += skip;
-                    *at = At::QuoteInQuotes;
-                }
-                At::QuoteInQuotes if byte == self.quote => *at = At::Quoted,
-                At::FieldStart if byte == self.quote => *at = At::Quoted,
-                At::FieldStart | At::Unquoted | At::QuoteInQuotes => {
-                    if byte == b'\n' {
-                        return Some(n + 1);
-                    }
-                    *at = if byte == self.delimiter { At::FieldStart } else { At::Unquoted };
-                }
-            }
-            n += 1;
-        }
-        None
     }
 
     fn step(&mut self, feed: &mut Feed, n: usize) -> std::ops::Range<usize> {

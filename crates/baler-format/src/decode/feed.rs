@@ -17,11 +17,15 @@ pub(crate) struct Feed {
     /// Offset of the buffer's first byte in the whole.
     base: u64,
     end: End,
+    /// The end of the bytes cuts the record before it.
+    is_cut: bool,
 }
 
 enum End {
     NotYet,
     Reached,
+    /// What comes last is cut off.
+    Cut,
     Fault(io::Error),
 }
 
@@ -49,12 +53,17 @@ impl Feed {
 
     /// The same in a buffer that another has left.
     pub(crate) fn with(buffer: Vec<u8>, reader: Box<dyn Read + Send>) -> Self {
-        let mut feed = Self { reader, buffer, filled: 0, start: 0, base: 0, end: End::NotYet };
+        let mut feed = Self { reader, buffer, filled: 0, start: 0, base: 0, end: End::NotYet, is_cut: false };
         while feed.held().len() < 3 && feed.more() {}
         if feed.held().starts_with(b"\xef\xbb\xbf") {
             feed.consume(3);
         }
         feed
+    }
+
+    /// Begins at an offset of the whole; `is_cut` says that the end of these bytes cuts the record before it.
+    pub(crate) fn part(reader: Box<dyn Read + Send>, offset: u64, is_cut: bool) -> Self {
+        Self { reader, buffer: Vec::new(), filled: 0, start: 0, base: offset, end: End::NotYet, is_cut }
     }
 
     /// Ends it; returns its buffer, unless a long record has made that large.
@@ -94,7 +103,7 @@ impl Feed {
         }
         loop {
             match self.reader.read(&mut self.buffer[self.filled..]) {
-                Ok(0) => self.end = End::Reached,
+                Ok(0) => self.end = if self.is_cut { End::Cut } else { End::Reached },
                 Ok(n) => {
                     self.filled += n;
                     return true;
@@ -123,16 +132,16 @@ impl Feed {
         }
     }
 
-    /// Says whether the bytes ended in a fault.
+    /// Says whether the bytes ended within a record.
     pub(crate) fn is_damaged(&self) -> bool {
-        matches!(self.end, End::Fault(_))
+        matches!(self.end, End::Fault(_) | End::Cut)
     }
 
     /// Takes the fault in which the bytes ended.
     pub(crate) fn take_fault(&mut self) -> Option<io::Error> {
         match std::mem::replace(&mut self.end, End::Reached) {
             End::Fault(error) => Some(error),
-            end @ (End::NotYet | End::Reached) => {
+            end @ (End::NotYet | End::Reached | End::Cut) => {
                 self.end = end;
                 None
             }

@@ -76,6 +76,11 @@ impl Fit {
         Ok(Self { columns: schema.columns().to_vec(), places, schema: schema.to_arrow(), rows: 0 })
     }
 
+    /// Says how many rows of the object stand before the first.
+    pub(super) fn begin_behind(&mut self, rows: u64) {
+        self.rows = rows;
+    }
+
     /// Returns the object's columns that are wanted, in the object's order.
     pub(super) fn wanted(&self) -> Vec<usize> {
         let mut wanted: Vec<usize> = self.places.iter().copied().flatten().collect();

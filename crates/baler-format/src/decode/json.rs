@@ -24,7 +24,8 @@ impl<'a> Object<'a> {
         serde_json::from_str(text).map_err(|error| reason(&error))
     }
 
-    fn sound(self) -> Result<Self, Reason> {
+    /// Refuses a key that stands twice.
+    pub(crate) fn sound(self) -> Result<Self, Reason> {
         // Few members: comparing all of them costs less than a set.
         if self.0.len() <= 16 {
             for (n, (key, _)) in self.0.iter().enumerate() {

@@ -12,6 +12,11 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
+    /// Begins on a line.
+    pub(crate) fn from_line(line: u64) -> Self {
+        Self { line: line.saturating_sub(1) }
+    }
+
     /// Returns the number of the line that comes next.
     pub(crate) fn next_line(&self) -> u64 {
         self.line + 1

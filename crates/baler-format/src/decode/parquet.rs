@@ -4,6 +4,7 @@
 //! an error.
 
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::fit::Fit;
@@ -36,15 +37,22 @@ impl ParquetDecoder {
         schema: &Schema,
         options: &DecodeOptions,
         source: Source,
+        groups: Option<Range<usize>>,
         unknown: &mut Unknown,
     ) -> Result<Self, DecodeError> {
         let (builder, chunks) = open(source)?;
+        let rows = group_rows(&builder);
+        let groups = groups.unwrap_or(0..rows.len());
+        let Some(wanted_rows) = rows.get(groups.clone()).map(|rows| rows.iter().sum()) else {
+            let what = format!("it has {} row groups, {} to {} are wanted", rows.len(), groups.start, groups.end);
+            return Err(DecodeError::Format { format: "parquet", what });
+        };
         let mut fit = Fit::new(schema, builder.schema(), unknown)?;
         let mask = ProjectionMask::roots(builder.parquet_schema(), fit.wanted());
         fit.project();
-        let wanted_rows = builder.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).sum();
-        let rows = batch_rows(builder.metadata(), &mask, options)?;
-        let build = || builder.with_projection(mask).with_batch_size(rows).build();
+        fit.begin_behind(rows[..groups.start].iter().sum());
+        let at_once = batch_rows(&builder.metadata().row_groups()[groups.clone()], &mask, options)?;
+        let build = || builder.with_row_groups(groups.collect()).with_projection(mask).with_batch_size(at_once).build();
         let reader = guarded(&chunks, build)?;
         Ok(Self { reader, chunks, fit, rows: 0, wanted_rows })
     }
@@ -70,12 +78,12 @@ impl ParquetDecoder {
 ///
 /// Errors: pages that grow beyond what is allowed.
 fn batch_rows(
-    metadata: &ParquetMetaData,
+    groups: &[RowGroupMetaData],
     mask: &ProjectionMask,
     options: &DecodeOptions,
 ) -> Result<usize, DecodeError> {
     let (mut pages, mut of_row) = (0u64, 1u64);
-    for group in metadata.row_groups() {
+    for group in groups {
         let mut bytes = 0u64;
         for (_, chunk) in group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf)) {
             let size = chunk.uncompressed_size().max(0) as u64;
@@ -92,6 +100,15 @@ fn batch_rows(
     }
     let rows = usize::try_from(options.batch_bytes as u64 / of_row).unwrap_or(usize::MAX);
     Ok(rows.clamp(1, options.batch_rows))
+}
+
+/// Reads how many rows each row group has.
+pub(crate) fn row_groups(source: Source) -> Result<Vec<u64>, DecodeError> {
+    open(source).map(|(builder, _)| group_rows(&builder))
+}
+
+fn group_rows(builder: &ParquetRecordBatchReaderBuilder<Chunks>) -> Vec<u64> {
+    builder.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).collect()
 }
 
 /// Reads the object's own schema.

@@ -96,7 +96,7 @@ impl Source {
     }
 
     /// Returns a reader of the whole.
-    pub(super) fn into_reader(self) -> Box<dyn Read + Send> {
+    pub(crate) fn into_reader(self) -> Box<dyn Read + Send> {
         match self {
             Self::Stream(reader) => reader,
             Self::Ranges(ranges) => Box::new(Sequence { ranges, at: 0, held: Bytes::new(), step: 1 << 20 }),

@@ -44,6 +44,15 @@ impl Cutter {
         }
     }
 
+    /// Begins at a record that begins on a line, in bytes that hold some of the records. Errors: as of [`Self::of`].
+    pub(crate) fn part(format: &Format, line: u64) -> Result<Self, DecodeError> {
+        Ok(match Self::of(format)? {
+            Self::Lines(_) => Self::Lines(Lines::from_line(line)),
+            Self::Elements(_) => Self::Elements(Elements::part(line)),
+            Self::Csv(records) => Self::Csv(records.on_line(line)),
+        })
+    }
+
     pub(crate) fn cut(&mut self, feed: &mut Feed, options: &DecodeOptions) -> Option<Cut> {
         let (limit, raw) = (options.record_bytes, options.raw_bytes);
         match self {
@@ -119,6 +128,18 @@ impl Batch {
     }
 }
 
+/// Where a part of an object begins, and how it ends.
+pub(crate) struct Part<'a> {
+    /// The record that heads a CSV object that has one.
+    pub(crate) header: &'a [u8],
+    /// The line of the first record, from 1.
+    pub(crate) line: u64,
+    /// Its offset in the decompressed object.
+    pub(crate) offset: u64,
+    /// The last record is cut off.
+    pub(crate) is_cut: bool,
+}
+
 /// Which records go straight into columns.
 enum Plain {
     None,
@@ -162,6 +183,25 @@ impl TextDecoder {
             Format::Csv(_) | Format::Json { .. } | Format::Parquet | Format::Arrow(_) => Plain::None,
         };
         Self::with(spare, plain, format, schema, options, source)
+    }
+
+    /// Opens a part of an object: bytes that begin at a record and hold nothing but whole records and what stands between.
+    pub(crate) fn open_part(
+        format: &Format,
+        schema: &Schema,
+        options: &DecodeOptions,
+        source: Source,
+        part: &Part<'_>,
+        unknown: &mut Unknown,
+    ) -> Result<Self, DecodeError> {
+        let mut decoder = Self::open(Spare::default(), format, schema, options, Source::bytes(Vec::new()))?;
+        decoder.feed = Feed::part(source.into_reader(), part.offset, part.is_cut);
+        decoder.cutter = Cutter::part(format, part.line)?;
+        if let Some(fields) = decoder.fields.as_mut().filter(|fields| fields.header_is_due) {
+            fields.places = header(part.header, &fields.csv, &decoder.members, unknown)?;
+            fields.header_is_due = false;
+        }
+        Ok(decoder)
     }
 
     fn with(
@@ -247,6 +287,12 @@ impl TextDecoder {
                 break;
             };
             let (reason, raw) = match body {
+                Body::Refused(reason, _) if self.fields.as_ref().is_some_and(|fields| fields.header_is_due) => {
+                    // The next record must not be taken for the header.
+                    self.ended = true;
+                    self.due = self.why_ended().or_else(|| Some(DecodeError::Header(reason.to_string())));
+                    break;
+                }
                 Body::Refused(reason, raw) => (reason, raw),
                 Body::Record(range) => {
                     let record = self.feed.bytes(range);
@@ -360,11 +406,7 @@ fn header(
     members: &[Member],
     unknown: &mut Unknown,
 ) -> Result<Vec<Option<usize>>, DecodeError> {
-    let names = header_names(record, csv)?;
-    // Without a line feed the whole object would be its header, and its records would be lost unseen.
-    if names.iter().any(|name| name.contains('\r') && !name.contains('\n')) {
-        return Err(DecodeError::Header("its lines end in CR alone".to_owned()));
-    }
+    let names = checked_names(record, csv)?;
     let mut places = Vec::new();
     for (n, name) in names.iter().enumerate() {
         if names[..n].contains(name) {
@@ -383,6 +425,16 @@ fn header(
             Err(DecodeError::Header("it has none of the columns; is another delimiter used?".to_owned()))
         }
         None => Ok(places),
+    }
+}
+
+/// Returns the names in the header of an object that has records behind it, if any.
+pub(crate) fn checked_names(record: &[u8], csv: &Csv) -> Result<Vec<String>, DecodeError> {
+    let names = header_names(record, csv)?;
+    // Without a line feed the whole object would be its header, and its records would be lost unseen.
+    match names.iter().any(|name| name.contains('\r') && !name.contains('\n')) {
+        true => Err(DecodeError::Header("its lines end in CR alone".to_owned())),
+        false => Ok(names),
     }
 }
 

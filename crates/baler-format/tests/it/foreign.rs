@@ -26,8 +26,7 @@ fn python(verb: &str, directory: &Path) -> Option<()> {
         eprintln!("skipped: `BALER_TEST_PYARROW` does not name a Python that has pyarrow and cramjam");
         return None;
     };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/foreign.py");
-    let output = Command::new(program).arg(script).arg(verb).arg(directory).output().unwrap();
+    let output = Command::new(program).arg("tests/it/foreign.py").arg(verb).arg(directory).output().unwrap();
     let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{failed}");
     eprintln!("{}", said.trim());

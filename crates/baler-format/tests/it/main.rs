@@ -6,6 +6,7 @@
     reason = "a test that cannot go on has failed; one that cannot run says so"
 )]
 
+mod chunks;
 mod codecs;
 mod columnar;
 mod csv;
