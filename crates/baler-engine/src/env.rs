@@ -20,6 +20,35 @@ pub trait Stores: fmt::Debug + Send + Sync {
 pub trait Secrets: fmt::Debug + Send + Sync {
     /// The secret of this name; nothing where there is none.
     fn secret(&self, name: &str) -> Option<String>;
+
+    /// The account whose tables of DynamoDB are meant. Errors: why there is none, for people.
+    #[cfg(feature = "dynamodb")]
+    fn dynamodb(&self, asked: DynamoAsked<'_>) -> Result<DynamoAccount, String> {
+        let DynamoAsked { .. } = asked;
+        Err("there is no account of AWS here".to_owned())
+    }
+}
+
+/// What the configuration says of tables of DynamoDB.
+#[cfg(feature = "dynamodb")]
+#[derive(Debug, Clone, Copy)]
+pub struct DynamoAsked<'a> {
+    /// The region.
+    pub region: Option<&'a str>,
+    /// The server, where it is not Amazon's.
+    pub endpoint: Option<&'a str>,
+    /// The profile.
+    pub profile: Option<&'a str>,
+}
+
+/// What tables of DynamoDB are reached with.
+#[cfg(feature = "dynamodb")]
+#[derive(Debug, Clone)]
+pub struct DynamoAccount {
+    /// Where they are.
+    pub options: baler_store::dynamodb::DynamoOptions,
+    /// Credentials.
+    pub credentials: Arc<dyn baler_store::s3::S3Credentials>,
 }
 
 /// Knows no secret.
@@ -81,6 +110,8 @@ pub enum Phase {
     Combine,
     /// Converting records.
     Convert,
+    /// Taking records in chunks.
+    Scatter,
     /// Publishing outputs.
     Publish,
     /// Deleting or archiving sources.

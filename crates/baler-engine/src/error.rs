@@ -133,3 +133,14 @@ impl From<StoreError> for TaskError {
         Self { kind: error.kind(), failure: Failure { error: error.to_string(), hint } }
     }
 }
+
+/// An error and what caused it, on one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -22,8 +22,12 @@ pub mod prospect;
 pub mod report;
 pub mod run;
 mod sql;
+pub mod upsert;
 pub mod verify;
 
+#[cfg(feature = "dynamodb")]
+pub use env::{DynamoAccount, DynamoAsked};
 pub use env::{Env, Identity, Limits, Liveness, NoSecrets, Phase, Processes, Progress, Secrets, Silent, Stores};
 pub use error::EngineError;
 pub use flow::{Flow, OpenPlace};
+pub use op::scatter::each::end_programs;

@@ -19,7 +19,7 @@ use crate::error::EngineError;
 use crate::flow::Flow;
 use crate::inputs::{self, Skip, Skips};
 use crate::ledger::{ConsumedSet, LedgerState, Plan};
-use crate::op::{combine, convert};
+use crate::op::{combine, convert, scatter};
 use crate::report::FailureReport;
 
 /// What a flow would do now.
@@ -139,6 +139,7 @@ pub async fn plan(flow: &Flow, state: &LedgerState, ask: Ask<'_>) -> Result<Plan
     let drawn = match &flow.config.operation {
         Operation::Combine(options) => combine::plan::draw(draft, options, listed.inputs, listed.skips).await?,
         Operation::Convert(options) => convert::plan::draw(draft, options, listed).await?,
+        Operation::Scatter(options) => scatter::plan::draw(draft, options, listed).await?,
     };
     let count = Passed { listed: count, listing, matched, earlier };
     Ok(assemble(flow, base_seq, run, trigger, generation, drawn, count))
@@ -345,7 +346,7 @@ fn assemble(
         counts: Counts {
             inputs: tasks.iter().map(|task| task.inputs.len() as u64).sum(),
             bytes: tasks.iter().map(Task::bytes).sum(),
-            groups: count,
+            groups: tasks.iter().map(|task| task.group).max().map_or(0, |last| last.0 + 1),
             tasks: count,
         },
     };
@@ -375,6 +376,7 @@ pub fn estimate(flow: &Flow, planned: &Planned) -> Estimate {
         let outputs = match &planned.plan.header.operation {
             OperationOptions::Combine(_) => combine::plan::estimate(flow, task, &mut sum),
             OperationOptions::Convert(_) => convert::plan::estimate(flow, task, &mut sum),
+            OperationOptions::Scatter(_) => scatter::plan::estimate(flow, task, &mut sum),
         };
         // Of each output create, complete and `pub/…` beside the parts, and the mark; ListParts before the seal and before
         // publishing.

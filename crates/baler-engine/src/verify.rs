@@ -127,12 +127,13 @@ pub async fn verify(flow: &Flow, state: &LedgerState, run: &RunId) -> Result<Ver
 
 /// Whether a later run took an output's place: at its key, or in the manifest that named it.
 ///
-/// Only a conversion builds its outputs anew; at a key of `combine` another run's object is another object.
+/// Conversions build their outputs anew, and batches are sent again; at a key of `combine` another run's object is another object.
 fn is_built_anew(state: &LedgerState, plan: &Plan, output: &SealedOutput) -> bool {
     let (run, key) = (&plan.header.run, &output.staged.key);
     let by_another = |key: &Key| state.object(key).is_some_and(|own| own.run != *run);
     match plan.header.operation {
         OperationOptions::Combine(_) => false,
+        OperationOptions::Scatter(_) => by_another(key),
         OperationOptions::Convert(_) => {
             let mut manifests = plan.tasks[output.task.0 as usize].manifests();
             by_another(key)
@@ -179,7 +180,7 @@ async fn verify_output(
     let task = &plan.tasks[output.task.0 as usize];
     let anew = match &plan.header.operation {
         OperationOptions::Combine(options) if output.output == 0 => join_anew(flow, task, options).await?,
-        OperationOptions::Combine(_) | OperationOptions::Convert(_) => None,
+        OperationOptions::Combine(_) | OperationOptions::Convert(_) | OperationOptions::Scatter(_) => None,
     };
     match anew {
         Some(expected) if expected == (crc, size) => verified.evidence = Some(Evidence::Sources),

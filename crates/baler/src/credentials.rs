@@ -21,6 +21,7 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
+use baler_engine::DynamoAsked;
 use baler_model::StoreId;
 use baler_model::config::S3Config;
 use baler_store::StoreError;
@@ -53,20 +54,41 @@ impl Account {
     ///
     /// Errors: [`StoreError::Failed`] when the certificate bundle cannot be read.
     pub(crate) fn find(id: &StoreId, config: &S3Config) -> Result<Self, StoreError> {
-        let endpoint =
-            config.endpoint.clone().or_else(|| env("AWS_ENDPOINT_URL_S3")).or_else(|| env("AWS_ENDPOINT_URL"));
-        let roots = match config.ca_bundle.clone().or_else(|| env("AWS_CA_BUNDLE")) {
+        let endpoint = config.endpoint.clone().or_else(|| env("AWS_ENDPOINT_URL_S3"));
+        let (region, profile) = (config.region.clone(), config.profile.clone());
+        Self::asked(endpoint, region, profile, config.ca_bundle.clone()).map_err(|(path, error)| StoreError::Failed {
+            store: id.to_string(),
+            doing: format!("read the certificates in `{path}`"),
+            detail: error.to_string(),
+        })
+    }
+
+    /// The same for tables of DynamoDB.
+    pub(crate) fn of_dynamodb(asked: DynamoAsked<'_>) -> Result<Self, String> {
+        let DynamoAsked { region, endpoint, profile } = asked;
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let endpoint = owned(endpoint).or_else(|| env("AWS_ENDPOINT_URL_DYNAMODB"));
+        Self::asked(endpoint, owned(region), owned(profile), None)
+            .map_err(|(path, error)| format!("the certificates in `{path}` cannot be read: {error}"))
+    }
+
+    /// Errors: certificates that cannot be read, and where they lie.
+    fn asked(
+        endpoint: Option<String>,
+        region: Option<String>,
+        profile: Option<String>,
+        ca_bundle: Option<String>,
+    ) -> Result<Self, (String, std::io::Error)> {
+        let endpoint = endpoint.or_else(|| env("AWS_ENDPOINT_URL"));
+        let roots = match ca_bundle.or_else(|| env("AWS_CA_BUNDLE")) {
             None => Roots::Native,
-            Some(path) => Roots::Bundle(std::fs::read(&path).map_err(|e| StoreError::Failed {
-                store: id.to_string(),
-                doing: format!("read the certificates in `{path}`"),
-                detail: e.to_string(),
-            })?),
+            Some(path) => match std::fs::read(&path) {
+                Ok(pem) => Roots::Bundle(pem),
+                Err(error) => return Err((path, error)),
+            },
         };
         let providers = providers(&roots);
-        let profile = config.profile.clone();
-        let named = config.region.clone().or_else(|| env("AWS_REGION")).or_else(|| env("AWS_DEFAULT_REGION"));
-        let region = match named {
+        let region = match region.or_else(|| env("AWS_REGION")).or_else(|| env("AWS_DEFAULT_REGION")) {
             Some(region) => region,
             None => tokio::task::block_in_place(|| {
                 let ask = find_region(&providers, profile.as_deref(), endpoint.is_some());

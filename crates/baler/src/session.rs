@@ -70,6 +70,17 @@ impl Secrets for EnvironmentSecrets {
     fn secret(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
+
+    #[cfg(feature = "s3")]
+    fn dynamodb(&self, asked: baler_engine::DynamoAsked<'_>) -> Result<baler_engine::DynamoAccount, String> {
+        let account = crate::credentials::Account::of_dynamodb(asked)?;
+        let options = baler_store::dynamodb::DynamoOptions {
+            endpoint: account.endpoint.clone(),
+            region: account.region.clone(),
+            roots: account.roots.clone(),
+        };
+        Ok(baler_engine::DynamoAccount { options, credentials: Arc::new(account.credentials()) })
+    }
 }
 
 impl Session {

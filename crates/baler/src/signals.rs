@@ -21,6 +21,7 @@ pub(crate) fn listen(cancel: CancellationToken, progress: Arc<dyn Progress>) -> 
                 _ = terminate.recv() => {}
             }
             if cancel.is_cancelled() {
+                baler_engine::end_programs();
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             }
             cancel.cancel();

@@ -189,7 +189,7 @@ impl Balance {
         match operation {
             OperationOptions::Combine(_) => Self::Bytes,
             OperationOptions::Convert(options) if options.sql.is_some() => Self::Queried,
-            OperationOptions::Convert(_) => Self::Records,
+            OperationOptions::Convert(_) | OperationOptions::Scatter(_) => Self::Records,
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use baler_model::ledger::{FORMAT_VERSION, FailedAttempt, Failure, GroupId, Mark, OperationOptions, Outcome, Task};
+use baler_model::ledger::{
+    EachOptions, FORMAT_VERSION, FailedAttempt, Failure, GroupId, Mark, OperationOptions, Outcome, Task,
+};
 use baler_model::{AttemptId, Kind, Staged};
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::batches;
 use crate::env::Phase;
 use crate::error::{EngineError, TaskError};
 use crate::flow::Flow;
@@ -14,9 +17,9 @@ use crate::ledger::{LedgerState, Marks, Plan};
 use crate::op::{self, Done};
 
 /// How often a task is attempted before its group is given up.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 /// Pause before the second attempt; it doubles.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// Executes every task of a run that has no mark yet, a few at a time.
 pub(super) async fn tasks(flow: &Flow, state: &LedgerState, plan: &Plan, marks: &mut Marks) -> Result<(), EngineError> {
@@ -28,9 +31,12 @@ pub(super) async fn tasks(flow: &Flow, state: &LedgerState, plan: &Plan, marks: 
         return Ok(());
     }
     // A run that another build opened stays open for it: its groups are not given up for what this one lacks.
-    if let OperationOptions::Convert(options) = &plan.header.operation
-        && let Some(Err(failure)) = options.sql.as_deref().map(crate::sql::check)
-    {
+    let queries: Vec<&str> = match &plan.header.operation {
+        OperationOptions::Convert(options) => options.sql.as_deref().into_iter().collect(),
+        OperationOptions::Scatter(options) => options.each.iter().filter_map(EachOptions::query).collect(),
+        OperationOptions::Combine(_) => Vec::new(),
+    };
+    if let Some(failure) = queries.into_iter().find_map(|text| crate::sql::check(text).err()) {
         return Err(EngineError::Unfit {
             store: flow.name().to_owned(),
             role: "as planned",
@@ -44,15 +50,23 @@ pub(super) async fn tasks(flow: &Flow, state: &LedgerState, plan: &Plan, marks: 
     let phase = match plan.header.operation {
         OperationOptions::Combine(_) => Phase::Combine,
         OperationOptions::Convert(_) => Phase::Convert,
+        OperationOptions::Scatter(_) => Phase::Scatter,
     };
     flow.env.progress.begin(flow.name(), phase, objects, bytes);
-    let made = stream::iter(todo.into_iter().map(|task| execute(flow, plan, task)))
-        .buffer_unordered(tasks_at_once(flow))
-        .try_for_each(|mark| {
-            marks.insert(mark.task, mark);
-            std::future::ready(Ok(()))
-        })
-        .await;
+    let made = match &plan.header.operation {
+        OperationOptions::Combine(_) | OperationOptions::Convert(_) => {
+            // No task of these needs what another made.
+            let known = &Marks::new();
+            stream::iter(todo.into_iter().map(|task| execute(flow, plan, known, task)))
+                .buffer_unordered(tasks_at_once(flow))
+                .try_for_each(|mark| {
+                    marks.insert(mark.task, mark);
+                    std::future::ready(Ok(()))
+                })
+                .await
+        }
+        OperationOptions::Scatter(options) => batches::tasks(flow, plan, options, &todo, marks).await,
+    };
     flow.env.progress.end();
     made?;
     let mut buckets: Vec<(u32, u32)> = unmarked.iter().map(|t| (plan.tasks[t.0 as usize].stage, t.bucket())).collect();
@@ -83,20 +97,40 @@ pub(super) enum Tried {
 }
 
 /// Executes one task until a mark of generation 0 says what became of it, ours or another's.
-async fn execute(flow: &Flow, plan: &Plan, task: &Task) -> Result<Mark, EngineError> {
-    match attempts(flow, plan, task).await? {
-        Tried::Done(attempt, done) => {
-            let staged = done.outputs.clone();
-            let Done { outputs, account, work, records } = done;
-            let outcome = Outcome::Staged { outputs, account, work, records };
-            mark(flow, new_mark(flow, plan, task, 0, &attempt, outcome), &staged).await
-        }
+pub(super) async fn execute(flow: &Flow, plan: &Plan, marks: &Marks, task: &Task) -> Result<Mark, EngineError> {
+    match attempts(flow, plan, marks, task).await? {
+        Tried::Done(attempt, done) => mark_done(flow, plan, task, &attempt, done).await,
         Tried::Failed(attempt, error) => give_up(flow, plan, task, 0, &attempt, error.failure).await,
     }
 }
 
+/// Marks what an attempt staged, by the mark of generation 0.
+pub(super) async fn mark_done(
+    flow: &Flow,
+    plan: &Plan,
+    task: &Task,
+    attempt: &AttemptId,
+    done: Done,
+) -> Result<Mark, EngineError> {
+    let staged = done.outputs.clone();
+    let Done { outputs, account, work, records, chunk } = done;
+    let outcome = Outcome::Staged { outputs, account, work, records, chunk };
+    mark(flow, new_mark(flow, plan, task, 0, attempt, outcome), &staged).await
+}
+
 /// Attempts a task a few times. An interrupt is no failure of the task.
-pub(super) async fn attempts(flow: &Flow, plan: &Plan, task: &Task) -> Result<Tried, EngineError> {
+pub(super) async fn attempts(flow: &Flow, plan: &Plan, marks: &Marks, task: &Task) -> Result<Tried, EngineError> {
+    let execute = async |attempt: AttemptId| op::execute(flow, plan, marks, task, &attempt).await;
+    attempts_at(flow, plan, task, execute).await
+}
+
+/// Attempts a task a few times by what `work` does of it.
+pub(super) async fn attempts_at(
+    flow: &Flow,
+    plan: &Plan,
+    task: &Task,
+    work: impl AsyncFn(AttemptId) -> Result<Done, TaskError>,
+) -> Result<Tried, EngineError> {
     let run = &plan.header.run;
     let mut pause = PAUSE;
     for tries in 1.. {
@@ -106,7 +140,7 @@ pub(super) async fn attempts(flow: &Flow, plan: &Plan, task: &Task) -> Result<Tr
         let attempt = flow.env.ids.attempt_id();
         let done = tokio::select! {
             biased;
-            done = op::execute(flow, &plan.header, task, &attempt) => done,
+            done = work(attempt.clone()) => done,
             () = flow.env.cancel.cancelled() => return Err(EngineError::Interrupted),
         };
         let error = match done {

@@ -4,6 +4,7 @@
 //! must decide. It may be called by any number of processes at once. Which step may be done is decided by
 //! [`crate::ledger::decide`]; a step that turns out to be done already is no error.
 
+mod batches;
 mod dispose;
 mod execute;
 mod heartbeat;
@@ -101,9 +102,10 @@ pub async fn drive_plan(
     let run = &plan.header.run;
     let began = flow.env.clock.now();
     let metered = meters(flow);
+    let mut marks = Marks::new();
     let ending = match heartbeat::rival(flow, run, options.rival).await? {
         Some(rival) => Ending::Contended(rival),
-        None => match heartbeat::beating(flow, run, steps(flow, state, plan, &options)).await {
+        None => match heartbeat::beating(flow, run, steps(flow, state, plan, &options, &mut marks)).await {
             Ok(ending) => ending,
             Err(EngineError::Interrupted) => Ending::Interrupted,
             Err(error) if flow.env.cancel.is_cancelled() => {
@@ -113,7 +115,7 @@ pub async fn drive_plan(
             Err(error) => return Err(error),
         },
     };
-    let mut report = build_report(flow, state, plan, ending).await?;
+    let mut report = build_report(flow, state, plan, marks, ending).await?;
     report.requests = meters(flow).since(metered).into();
     report.seconds = flow.env.clock.now().duration_since(began).as_secs_f64();
     let ended = state.run(run).is_some_and(|r| matches!(r.status, RunStatus::Disposed | RunStatus::Aborted));
@@ -144,12 +146,12 @@ async fn steps(
     state: &mut LedgerState,
     plan: &Plan,
     options: &DriveOptions,
+    marks: &mut Marks,
 ) -> Result<Ending, EngineError> {
     let run = &plan.header.run;
     flow.ledger.refresh(state).await.map_err(flow.ledger_error())?;
     let known = known_run(flow, state, run)?;
     check_stores(flow, plan)?;
-    let mut marks = Marks::new();
     let said = &Said::now(flow, known, plan, options).await?;
     loop {
         if flow.env.cancel.is_cancelled() {
@@ -159,13 +161,13 @@ async fn steps(
         match status {
             RunStatus::Opened => {
                 manifest::show_running(flow, plan).await?;
-                execute::tasks(flow, state, plan, &mut marks).await?;
-                match seal::seal(flow, state, plan, &mut marks, said).await? {
+                execute::tasks(flow, state, plan, marks).await?;
+                match seal::seal(flow, state, plan, marks, said).await? {
                     seal::Sealing::Moved => {}
                     seal::Sealing::Blocked(failures) => return Ok(Ending::Blocked(failures)),
                 }
             }
-            RunStatus::Sealed => match publish::publish(flow, state, plan, &mut marks, said).await? {
+            RunStatus::Sealed => match publish::publish(flow, state, plan, marks, said).await? {
                 publish::Publishing::Moved => {}
                 publish::Publishing::Blocked(failures) => return Ok(Ending::Blocked(failures)),
             },
@@ -220,12 +222,18 @@ pub(crate) fn reasons(plan: &Plan, marks: &Marks) -> BTreeMap<GroupId, Failure> 
     reasons
 }
 
-async fn build_report(flow: &Flow, state: &LedgerState, plan: &Plan, ending: Ending) -> Result<RunReport, EngineError> {
+async fn build_report(
+    flow: &Flow,
+    state: &LedgerState,
+    plan: &Plan,
+    marks: Marks,
+    ending: Ending,
+) -> Result<RunReport, EngineError> {
     let wrap = flow.ledger_error();
     let run = &plan.header.run;
     let known = known_run(flow, state, run)?;
     let mut report = RunReport { run: Some(run.clone()), ..RunReport::nothing(&flow.config.name) };
-    let marks = flow.ledger.read_marks(run, Marks::new()).await.map_err(&wrap)?;
+    let marks = flow.ledger.read_marks(run, marks).await.map_err(&wrap)?;
     let groups = u64::from(known.counts.groups);
     let released = known.released.len() as u64;
     for task in plan.tasks.iter().filter(|t| !known.released.contains(&t.group)) {

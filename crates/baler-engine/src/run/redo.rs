@@ -157,13 +157,13 @@ async fn stage_again(
         };
         let outputs = vec![output.clone(), beside.clone()];
         let records = Vec::new();
-        let outcome = Outcome::Staged { outputs, account: account.clone(), work: *work, records };
+        let outcome = Outcome::Staged { outputs, account: account.clone(), work: *work, records, chunk: None };
         let next = execute::new_mark(flow, plan, task, generation, &attempt, outcome);
         marks.insert(task.task, execute::mark(flow, next, &[beside]).await?);
         return Ok(None);
     }
     let lost = &freeze(flow, plan, task, mark, before, lost, said).await?;
-    let (attempt, done) = match execute::attempts(flow, plan, task).await? {
+    let (attempt, done) = match execute::attempts(flow, plan, marks, task).await? {
         execute::Tried::Done(attempt, done) => (attempt, done),
         execute::Tried::Failed(attempt, error) => {
             if known_run(flow, state, &plan.header.run)?.status == RunStatus::Sealed {
@@ -174,7 +174,7 @@ async fn stage_again(
             return Ok(None);
         }
     };
-    let Done { outputs: made, account, work, records } = done;
+    let Done { outputs: made, account, work, records, chunk } = done;
     let same_keys = made.iter().map(|staged| &staged.key).eq(before.iter().map(|staged| &staged.key));
     if !same_keys {
         // Inputs are pinned to their versions and the plan decides everything else.
@@ -194,7 +194,7 @@ async fn stage_again(
             outputs.push(old.clone());
         }
     }
-    let outcome = Outcome::Staged { outputs, account, work, records };
+    let outcome = Outcome::Staged { outputs, account, work, records, chunk };
     let next = execute::new_mark(flow, plan, task, generation, &attempt, outcome);
     marks.insert(task.task, execute::mark(flow, next, &staged).await?);
     Ok(None)

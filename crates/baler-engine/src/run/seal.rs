@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baler_model::Staged;
 use baler_model::ledger::{
-    Account, Event, FORMAT_VERSION, Failure, GroupId, Mark, OperationOptions, Outcome, OutputRecords, SealHeader,
-    SealedOutput, Task,
+    Account, Event, FORMAT_VERSION, Failure, GatherTask, GroupId, Mark, OperationOptions, Outcome, OutputRecords,
+    SealHeader, SealedOutput, Task,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -144,9 +144,9 @@ async fn give_up_unbalanced(
         let (objects, bytes) = sizes[&group];
         let mut account = None::<Account>;
         let mut sizes_agree = true;
-        for mark in tasks.iter().filter_map(|t| marks.get(&t.task)) {
+        for (task, mark) in tasks.iter().filter_map(|task| Some((task, marks.get(&task.task)?))) {
             if let Outcome::Staged { outputs, account: one, records, .. } = &mark.outcome {
-                sizes_agree &= counted(&plan.header.operation, outputs, one, records);
+                sizes_agree &= counted(&plan.header.operation, task, outputs, one, records);
                 account = Some(account.map_or_else(|| one.clone(), |sum| sum.plus(one)));
             }
         }
@@ -171,19 +171,37 @@ async fn give_up_unbalanced(
 }
 
 /// Whether the account of a task speaks of the very outputs that it staged, and those of records balance one by one.
-fn counted(operation: &OperationOptions, outputs: &[Staged], account: &Account, records: &[OutputRecords]) -> bool {
+fn counted(
+    operation: &OperationOptions,
+    task: &Task,
+    outputs: &[Staged],
+    account: &Account,
+    records: &[OutputRecords],
+) -> bool {
     match operation {
         OperationOptions::Combine(_) => outputs.first().is_some_and(|staged| staged.size == account.bytes_out),
-        OperationOptions::Convert(options) => {
+        // Of a chunk, and of what cannot be read behind the last one, as many records as were found when the run was planned.
+        OperationOptions::Scatter(_)
+            if account.records_in != task.chunk().map(|chunk| chunk.records).or(task.gather().map(unreadable)) =>
+        {
+            false
+        }
+        OperationOptions::Convert(_) | OperationOptions::Scatter(_) => {
+            let queried = matches!(operation, OperationOptions::Convert(options) if options.sql.is_some());
             let bytes: u64 = outputs.iter().map(|staged| staged.size).sum();
             bytes == account.bytes_out
                 && outputs.len() as u64 == account.objects_out
                 && outputs.len() == records.len()
                 && records.iter().all(OutputRecords::balances)
                 // Without SQL nothing is given to it: each record is held.
-                && (options.sql.is_some() || records.iter().all(|records| records.queried.is_none()))
+                && (queried || records.iter().all(|records| records.queried.is_none()))
         }
     }
+}
+
+/// Records of a batch that no chunk has.
+fn unreadable(gather: &GatherTask) -> u64 {
+    u64::from(gather.damage.is_some())
 }
 
 /// Every output of groups that were not given up, as the winning marks name it.

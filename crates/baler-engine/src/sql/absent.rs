@@ -17,9 +17,18 @@ pub(crate) struct Sql(Infallible);
 #[derive(Debug)]
 pub(crate) struct Query(Infallible);
 
+/// There is none.
+pub(crate) struct OneByOne(Infallible);
+
+/// What came out of a batch: there is none.
+pub(crate) struct Kept {
+    pub(crate) batch: RecordBatch,
+    pub(crate) rows: Vec<usize>,
+}
+
 /// Refuses every query.
 pub(crate) fn check(_text: &str) -> Result<(), Failure> {
-    let hint = "build with `--features sql`, or write what it does as `scrub`";
+    let hint = "build with `--features sql`, or say it by a `scrub` (`convert`) or a `program` (`scatter`)";
     Err(Failure { error: "the flow has `sql`, and this build has no SQL".to_owned(), hint: Some(hint.to_owned()) })
 }
 
@@ -43,6 +52,20 @@ impl Query {
     }
 
     pub(crate) fn finish(self, _take: Take<'_>) -> Result<u64, TaskError> {
+        match self.0 {}
+    }
+}
+
+impl OneByOne {
+    pub(crate) fn try_new(text: &str, _input: &Schema) -> Result<Self, Failure> {
+        check(text).map(|()| unreachable!("every query was refused right above"))
+    }
+
+    pub(crate) fn output(&self) -> &Schema {
+        match self.0 {}
+    }
+
+    pub(crate) fn take(&self, _batch: &RecordBatch) -> Result<Kept, TaskError> {
         match self.0 {}
     }
 }

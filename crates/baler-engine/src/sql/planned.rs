@@ -96,7 +96,7 @@ fn scans(plan: &Arc<dyn ExecutionPlan>) -> (usize, bool) {
 }
 
 /// Everything that a query may use: functions, the table `input`, a pool of memory.
-fn state(input: &SchemaRef, memory: usize) -> Result<SessionState> {
+pub(super) fn state(input: &SchemaRef, memory: usize) -> Result<SessionState> {
     let mut config = SessionConfig::new()
         // Order is kept, and all processors are at work already: decoding and encoding.
         .with_target_partitions(1)
@@ -132,7 +132,7 @@ fn state(input: &SchemaRef, memory: usize) -> Result<SessionState> {
     Ok(state)
 }
 
-fn logical(state: &SessionState, statement: Statement) -> Result<LogicalPlan, Failure> {
+pub(super) fn logical(state: &SessionState, statement: Statement) -> Result<LogicalPlan, Failure> {
     let plan = at_once(state.statement_to_plan(statement)).map_err(|error| fault::planning(&error))?;
     if let Some(function) = changing(&plan).map_err(|error| fault::planning(&error))? {
         return Err(Failure {
@@ -175,7 +175,7 @@ fn at_once<T>(planning: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 /// The columns that come out, in the types that can be written.
-fn columns(result: &arrow_schema::Schema) -> Result<Schema, Failure> {
+pub(super) fn columns(result: &arrow_schema::Schema) -> Result<Schema, Failure> {
     let mut names = BTreeSet::new();
     let mut columns = Vec::with_capacity(result.fields().len());
     for field in result.fields() {

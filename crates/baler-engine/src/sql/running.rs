@@ -10,9 +10,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_cast::{CastOptions, cast_with_options};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use arrow_select::coalesce::BatchCoalescer;
 use baler_format::schema::Schema;
 use baler_model::Kind;
@@ -23,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::planned::ROWS;
 use super::source::{Reading, Source};
-use super::{Take, deep, fault};
+use super::{Take, deep, fault, fitted};
 use crate::error::TaskError;
 
 /// One output's query.
@@ -155,27 +154,12 @@ impl Query {
             }));
             match step.map_err(|error| fault::running(&error))? {
                 Step::Rows(rows) if rows.num_rows() == 0 => {}
-                Step::Rows(rows) => take(self.fitted(&rows)?)?,
+                Step::Rows(rows) => take(fitted(&rows, &self.output)?)?,
                 Step::WantsMore => return Ok(()),
                 Step::Ended => self.is_done = true,
             }
         }
         Ok(())
-    }
-
-    /// Rows in the types that are written.
-    fn fitted(&self, rows: &RecordBatch) -> Result<RecordBatch, TaskError> {
-        let checked = CastOptions { safe: false, ..CastOptions::default() };
-        let column =
-            |(column, field): (&ArrayRef, &Arc<arrow_schema::Field>)| match column.data_type() == field.data_type() {
-                true => Ok(Arc::clone(column)),
-                false => cast_with_options(column, field.data_type(), &checked),
-            };
-        let columns =
-            rows.columns().iter().zip(self.output.fields()).map(column).collect::<Result<Vec<_>, ArrowError>>();
-        columns
-            .and_then(|columns| RecordBatch::try_new(Arc::clone(&self.output), columns))
-            .map_err(|error| fault::running(&error.into()))
     }
 }
 

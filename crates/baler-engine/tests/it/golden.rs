@@ -23,7 +23,7 @@ to = "lake:daily/{day}.jsonl"
 "#;
 
 fn golden(rest: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(rest)
+    Path::new("tests/golden").join(rest)
 }
 
 async fn filled() -> World {

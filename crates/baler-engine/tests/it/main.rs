@@ -26,7 +26,11 @@ mod review;
 mod s3_combine;
 mod s3_failing;
 mod s3_world;
+#[cfg(all(feature = "json_schema", feature = "sqlite"))]
+mod scatter;
 mod sim;
 #[cfg(feature = "sql")]
 mod sql;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod upsert;
 mod world;

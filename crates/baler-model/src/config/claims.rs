@@ -59,6 +59,8 @@ struct Region {
     shape: Shape,
     what: String,
     at: Culprit,
+    /// It is named after an output, from which it is told apart when planning.
+    companion: bool,
 }
 
 impl Region {
@@ -146,9 +148,13 @@ impl Ground<'_> {
                     let what = format!("`to` (`{}`)", address(&flow.to.store, target.template.as_str()));
                     beside.push(self.region(&flow.to.store, target.template.shape(), what, Culprit::To));
                 }
-                let shape = Shape::literal(&format!("{}/{}/", convert.quarantine, flow.name)).then(&Shape::anything());
-                let what = format!("`quarantine` (`{}`)", address(&flow.to.store, &convert.quarantine));
-                beside.push(self.region(&flow.to.store, &shape, what, Culprit::To));
+                beside.push(self.quarantine(flow, &convert.quarantine));
+            }
+            Operation::Scatter(scatter) => {
+                let what = format!("the summary (`{}`)", address(&flow.to.store, scatter.summary.as_str()));
+                let summary = self.region(&flow.to.store, scatter.summary.shape(), what, Culprit::To);
+                beside.push(Region { companion: true, ..summary });
+                beside.push(self.quarantine(flow, &scatter.quarantine));
             }
         }
         if let AfterCommit::Archive { to: archive } = &flow.sources.after_commit {
@@ -165,13 +171,19 @@ impl Ground<'_> {
         }
     }
 
+    fn quarantine(&self, flow: &FlowConfig, prefix: &str) -> Region {
+        let shape = Shape::literal(&format!("{prefix}/{}/", flow.name)).then(&Shape::anything());
+        let what = format!("`quarantine` (`{}`)", address(&flow.to.store, prefix));
+        self.region(&flow.to.store, &shape, what, Culprit::To)
+    }
+
     fn location(&self, store: &StoreId) -> Location {
         self.stores[store].location()
     }
 
     fn region(&self, store: &StoreId, keys: &Shape, what: String, at: Culprit) -> Region {
         let Location { container, prefix } = self.location(store);
-        Region { container, shape: Shape::literal(&prefix).then(keys), what, at }
+        Region { container, shape: Shape::literal(&prefix).then(keys), what, at, companion: false }
     }
 
     /// INV-LOOP-1.
@@ -216,8 +228,12 @@ impl Ground<'_> {
                 });
             }
         }
-        let several = matches!(reach.flow.operation, Operation::Convert(_));
-        let written: Vec<&Region> = written().filter(|region| several && region.at == Culprit::To).collect();
+        let several = match reach.flow.operation {
+            Operation::Convert(_) | Operation::Scatter(_) => true,
+            Operation::Combine(_) => false,
+        };
+        let written: Vec<&Region> =
+            written().filter(|region| several && region.at == Culprit::To && !region.companion).collect();
         for (number, one) in written.iter().enumerate() {
             for other in &written[..number] {
                 if one.container == other.container && one.shape.overlaps(&other.shape) == Overlap::Yes {

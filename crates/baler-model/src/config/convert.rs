@@ -54,6 +54,7 @@ impl Checker<'_> {
         sources: Option<&SourcePolicy>,
     ) -> Option<(Target, ConvertConfig)> {
         let before = self.problems.len();
+        self.refuse_scatter_settings(raw);
         self.refuse(raw.separator.as_ref().map(|at| &at.span), "separator", "combine");
         self.refuse(raw.header.as_ref().map(|at| &at.span), "header", "combine");
         self.refuse(raw.check.as_ref().map(|at| &at.span), "check", "combine");
@@ -94,22 +95,10 @@ impl Checker<'_> {
             self.report(&raw.to.span, "`to` has no tables", "add one with a `path`");
         }
         let format = raw.format.as_ref().and_then(|at| self.format(at));
-        let records: Vec<String> = match &raw.records {
-            None => Vec::new(),
-            Some(at) if at.value.is_empty() || at.value.split('.').any(str::is_empty) => {
-                self.report(&at.span, format!("`{}` is no path of keys", at.value), "for example `response.records`");
-                Vec::new()
-            }
-            Some(at) => at.value.split('.').map(str::to_owned).collect(),
-        };
+        let records = self.records_path(raw.records.as_ref());
         let quarantine = self.quarantine(raw);
         let max_quarantined = self.limit(raw);
-        let max_expansion = raw.max_expansion.as_ref().map_or(DEFAULT_EXPANSION, |at| at.value);
-        if let Some(at) = &raw.max_expansion
-            && at.value == 0
-        {
-            self.report(&at.span, "nothing expands to nothing", "leave it out for a thousand times");
-        }
+        let max_expansion = self.max_expansion(raw);
         let drift = match raw.on_drift.as_ref().map_or(RawDrift::Fail, |at| at.value) {
             RawDrift::Fail => DriftPolicy::Fail,
             RawDrift::Quarantine => DriftPolicy::Quarantine,
@@ -205,10 +194,19 @@ impl Checker<'_> {
         }
     }
 
-    fn refuse(&mut self, span: Option<&std::ops::Range<usize>>, key: &str, verb: &str) {
+    pub(super) fn refuse(&mut self, span: Option<&std::ops::Range<usize>>, key: &str, verb: &str) {
         if let Some(span) = span {
             self.report(span, format!("`{key}` belongs to `do = \"{verb}\"`"), "leave it out");
         }
+    }
+
+    pub(super) fn max_expansion(&mut self, raw: &RawFlow) -> u64 {
+        if let Some(at) = &raw.max_expansion
+            && at.value == 0
+        {
+            self.report(&at.span, "nothing expands to nothing", "leave it out for a thousand times");
+        }
+        raw.max_expansion.as_ref().map_or(DEFAULT_EXPANSION, |at| at.value)
     }
 
     fn size(&mut self, at: &At<String>) -> Option<PartitionSize> {
@@ -237,7 +235,7 @@ impl Checker<'_> {
         }
     }
 
-    fn schema(&mut self, raw: &RawFlow, pattern: &Pattern) -> Option<SchemaSource> {
+    pub(super) fn schema(&mut self, raw: &RawFlow, pattern: &Pattern) -> Option<SchemaSource> {
         let Some(At { value: given, span }) = &raw.schema else {
             return Some(SchemaSource { columns: Vec::new(), base: SchemaBase::Inferred });
         };
@@ -476,7 +474,7 @@ impl Checker<'_> {
         Some(At { value: path, span: layout.span.clone() })
     }
 
-    fn format(&mut self, at: &At<RawFormat>) -> Option<FormatOptions> {
+    pub(super) fn format(&mut self, at: &At<RawFormat>) -> Option<FormatOptions> {
         match &at.value {
             RawFormat::Name(name) => {
                 let format = FormatOptions::of_name(name);
@@ -508,7 +506,7 @@ impl Checker<'_> {
         }
     }
 
-    fn compression(&mut self, at: &At<RawCompression>) -> Option<(String, Option<i64>)> {
+    pub(super) fn compression(&mut self, at: &At<RawCompression>) -> Option<(String, Option<i64>)> {
         let (name, level) = match &at.value {
             RawCompression::Name(name) => (name, None),
             RawCompression::Table(table) => (&table.codec, table.level),
@@ -524,7 +522,7 @@ impl Checker<'_> {
         }
     }
 
-    fn quarantine(&mut self, raw: &RawFlow) -> Option<String> {
+    pub(super) fn quarantine(&mut self, raw: &RawFlow) -> Option<String> {
         let Some(at) = &raw.quarantine else { return Some(DEFAULT_QUARANTINE.to_owned()) };
         let prefix = at.value.trim_matches('/');
         let fault = if prefix.is_empty() {
@@ -627,7 +625,7 @@ fn set_of(pattern: &Pattern) -> &'static str {
 }
 
 /// Format and codec by the end of a path: `.csv.gz`.
-fn of_suffix(end: &str) -> (Option<FormatOptions>, Option<&'static str>) {
+pub(super) fn of_suffix(end: &str) -> (Option<FormatOptions>, Option<&'static str>) {
     let name = end.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
     let mut pieces = name.rsplit('.');
     let last = pieces.next().unwrap_or_default();

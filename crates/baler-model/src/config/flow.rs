@@ -53,6 +53,7 @@ impl Checker<'_> {
         let done = pattern.and_then(|pattern| match raw.operation.value {
             RawOperation::Combine => self.combined(raw, pattern),
             RawOperation::Convert => self.converted(raw, pattern, sources.as_ref()),
+            RawOperation::Scatter => self.scattered(raw, pattern),
         });
         if self.problems.len() > before {
             return None;
@@ -74,6 +75,7 @@ impl Checker<'_> {
 
     fn combined(&mut self, raw: &RawFlow, pattern: &Pattern) -> Option<(Target, Operation)> {
         self.refuse_convert_settings(raw);
+        self.refuse_scatter_settings(raw);
         let RawTo::Path(path) = &raw.to.value else {
             self.report(&raw.to.span, "`combine` has one `to`", "write it as a text: `to = \"lake:out/…\"`");
             return None;
@@ -92,6 +94,22 @@ impl Checker<'_> {
         pattern: &Pattern,
         sources: Option<&SourcePolicy>,
     ) -> Option<(Target, Operation)> {
+        self.no_manifests(raw, pattern)?;
+        if raw.redshift_manifest {
+            self.report(&raw.to.span, "`redshift_manifest` belongs to `do = \"combine\"`", "leave it out");
+        }
+        let (to, convert) = self.convert(raw, pattern, sources)?;
+        Some((to, Operation::Convert(Box::new(convert))))
+    }
+
+    fn scattered(&mut self, raw: &RawFlow, pattern: &Pattern) -> Option<(Target, Operation)> {
+        self.no_manifests(raw, pattern)?;
+        let (to, scatter) = self.scatter(raw, pattern)?;
+        Some((to, Operation::Scatter(Box::new(scatter))))
+    }
+
+    /// Reports what only `combine` is asked for by manifests.
+    fn no_manifests(&mut self, raw: &RawFlow, pattern: &Pattern) -> Option<()> {
         if let Some(At { value: RawTrigger { manifests: Some(at), .. }, .. }) = &raw.on {
             self.report(&at.span, "manifests ask for one output each", "they belong to `do = \"combine\"`");
             return None;
@@ -101,11 +119,7 @@ impl Checker<'_> {
             self.report(&raw.from.span, message, "manifests belong to `do = \"combine\"`");
             return None;
         }
-        if raw.redshift_manifest {
-            self.report(&raw.to.span, "`redshift_manifest` belongs to `do = \"combine\"`", "leave it out");
-        }
-        let (to, convert) = self.convert(raw, pattern, sources)?;
-        Some((to, Operation::Convert(Box::new(convert))))
+        Some(())
     }
 
     fn from(&mut self, at: &At<String>) -> Option<Source> {
@@ -119,7 +133,7 @@ impl Checker<'_> {
         }
     }
 
-    fn to(&mut self, at: &At<String>, pattern: &Pattern) -> Option<Target> {
+    pub(super) fn to(&mut self, at: &At<String>, pattern: &Pattern) -> Option<Target> {
         let located = self.located(at, PathKind::Keys)?;
         let template = match Template::parse(&located.path, pattern) {
             Ok(template) => template,
@@ -205,7 +219,7 @@ impl Checker<'_> {
     fn batch(&mut self, raw: &RawFlow) -> Batch {
         let min_objects = match raw.operation.value {
             RawOperation::Combine => MIN_OBJECTS,
-            RawOperation::Convert => 1,
+            RawOperation::Convert | RawOperation::Scatter => 1,
         };
         let mut batch = Batch { max_objects: None, max_bytes: None, min_objects, settle: Span::ZERO };
         let Some(At { value: given, .. }) = &raw.batch else { return batch };
@@ -247,7 +261,7 @@ impl Checker<'_> {
         batch
     }
 
-    fn duration(&mut self, at: &At<String>) -> Option<Span> {
+    pub(super) fn duration(&mut self, at: &At<String>) -> Option<Span> {
         match at.value.parse::<Span>() {
             Ok(span) => Some(span),
             Err(error) => {

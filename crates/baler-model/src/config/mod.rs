@@ -12,7 +12,9 @@ mod flow;
 mod place;
 mod raw;
 mod raw_convert;
+mod raw_scatter;
 mod resolved;
+mod scatter;
 mod scrub;
 mod source;
 mod suffix;
@@ -25,9 +27,9 @@ pub use place::{
 };
 pub use raw::schema;
 pub use resolved::{
-    AfterCommit, Batch, Check, CombineConfig, Config, ConvertConfig, ConvertTarget, Deletes, FlowConfig, Header,
-    Operation, Overwrite, RedshiftManifest, SchemaBase, SchemaSource, Separator, Source, SourcePolicy, Target,
-    TimeSource, Trigger,
+    AfterCommit, Batch, Check, CombineConfig, Config, Connection, ConvertConfig, ConvertTarget, Deletes, EachConfig,
+    FlowConfig, Header, Operation, Overwrite, RedshiftManifest, ScatterConfig, SchemaBase, SchemaSource, Separator,
+    Source, SourcePolicy, Target, TimeSource, Trigger, UpsertConfig,
 };
 pub use source::{ConfigError, Problem};
 pub use validate::RawConfig;

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::raw_convert::{
     RawCompression, RawDrift, RawEpoch, RawFormat, RawLimit, RawProvenance, RawSchema, RawTo, RawWords,
 };
+use super::raw_scatter::{RawConnection, RawSplit, RawSteps, RawUpsert};
 use super::scrub::RawScrub;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
@@ -57,6 +58,9 @@ pub(super) struct RawFile {
     /// The stores, by name. Example: `lake = "s3://corporate-data"`.
     #[serde(default)]
     stores: BTreeMap<String, RawStore>,
+    /// The databases, by name. Example: `items = { sqlite = "./items.db" }`.
+    #[serde(default)]
+    connections: BTreeMap<String, RawConnection>,
     /// The flows, by name.
     #[serde(default)]
     flows: BTreeMap<String, RawFlow>,
@@ -135,8 +139,9 @@ pub(super) struct RawStoreTable {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Flow")]
 pub(super) struct RawFlow {
-    /// The operation. Required. This build has `"combine"`: byte-level stitching of many objects into few; and `"convert"`:
-    /// records decoded, typed, partitioned and encoded.
+    /// The operation. Required. This build has `"combine"`: byte-level stitching of many objects into few; `"convert"`:
+    /// records decoded, typed, partitioned and encoded; and `"scatter"`: records of one object taken in chunks, each answered
+    /// for, upserted into a table, and gathered into one result.
     #[serde(rename = "do")]
     pub(super) operation: At<RawOperation>,
     /// What starts the flow under `baler watch`; `baler run` takes no notice. Default: nothing.
@@ -176,13 +181,13 @@ pub(super) struct RawFlow {
     pub(super) redshift_manifest: bool,
     /// Content type of the outputs. Default: the store's. Example: `"application/x-ndjson"`.
     pub(super) content_type: Option<At<String>>,
-    /// With `convert`: the format of the inputs where their suffixes do not say: `"jsonl"`, `"json"`, `"csv"`, `"parquet"`,
+    /// With `convert` and `scatter`: the format of the inputs where their suffixes do not say: `"jsonl"`, `"json"`, `"csv"`, `"parquet"`,
     /// `"arrow"`, or CSV with its marks. Default: by suffix. Example: `{ csv = { delimiter = ";", header = false } }`.
     pub(super) format: Option<At<RawFormat>>,
     /// With `convert`: the keys, separated by dots, under which a JSON document holds its records. Default: the document
     /// is the array. Example: `"response.records"`.
     pub(super) records: Option<At<String>>,
-    /// With `convert`: the columns and their types. Default: inferred from a sample of the first run, then kept.
+    /// With `convert` and `scatter`: the columns and their types. Default: inferred from a sample of the first run, then kept.
     pub(super) schema: Option<At<RawSchema>>,
     /// With `convert`: where the time of a record stands: a placeholder of `from` that captures a time, else a column.
     /// Default: the only such placeholder. Example: `"target_start"`.
@@ -196,7 +201,7 @@ pub(super) struct RawFlow {
     /// With `convert` and a plain `to`: the partition of an output: `"hour"`, `"day"`, `"month"`, `"year"`, or columns.
     /// Default: none but what the names in `to` say. Example: `"month"`.
     pub(super) partition: Option<At<RawWords>>,
-    /// With `convert` and a plain `to`: the codec of the outputs, or within Parquet. Default: as the suffix says; within
+    /// With `convert` and `scatter` and a plain `to`: the codec of the outputs, or within Parquet. Default: as the suffix says; within
     /// Parquet `"snappy"`. Example: `{ codec = "zstd", level = 9 }`.
     pub(super) compression: Option<At<RawCompression>>,
     /// With `convert`: what happens when objects have other columns than the schema: `"fail"`, `"quarantine"` (records that
@@ -205,10 +210,10 @@ pub(super) struct RawFlow {
     /// With `convert`: a group fails when more of its records than this are set aside: a number, or a share. Default:
     /// `"50%"`. Example: `100`.
     pub(super) max_quarantined: Option<At<RawLimit>>,
-    /// With `convert`: where records that are set aside are written, in the store of `to`: `{quarantine}/{flow}/…`. Default:
+    /// With `convert` and `scatter`: where records that are set aside are written, in the store of `to`: `{quarantine}/{flow}/…`. Default:
     /// `"_quarantine"`.
     pub(super) quarantine: Option<At<String>>,
-    /// With `convert`: a compressed input that would grow beyond so many times its size is refused. Default: `1000`.
+    /// With `convert` and `scatter`: a compressed input that would grow beyond so many times its size is refused. Default: `1000`.
     pub(super) max_expansion: Option<At<u64>>,
     /// With `convert`: what is done to records between decoding and encoding. Default: nothing.
     /// Example: `{ trim = true, drop = ["note"], cast = { price = "decimal(12,2)" } }`.
@@ -219,6 +224,18 @@ pub(super) struct RawFlow {
     pub(super) sql: Option<At<String>>,
     /// With `convert`: columns that tell where a record came from: `{ key = "_key", line = "_line" }`. Default: none.
     pub(super) provenance: Option<At<RawProvenance>>,
+    /// With `scatter`: how an object is split. Default: chunks of 1,000 records.
+    /// Example: `{ records = "records", chunk = 1000 }`.
+    pub(super) split: Option<At<RawSplit>>,
+    /// With `scatter`: what each record goes through, in order; one that fails is set aside with its reason. Default: nothing.
+    /// Example: `{ json_schema = "price.schema.json" }`.
+    pub(super) each: Option<At<RawSteps>>,
+    /// With `scatter`: the table that takes the records which went through; the newest of each key stays. Default: none.
+    /// Example: `{ into = "items", table = "items", key = ["itemNo"], create = true }`.
+    pub(super) upsert: Option<At<RawUpsert>>,
+    /// With `scatter`: the placeholder of `from` that tells when a batch is from, by which upserts are ordered. Default: the
+    /// object's last modification. Example: `"at"`.
+    pub(super) batch_time: Option<At<String>>,
 }
 
 /// An operation.
@@ -230,6 +247,8 @@ pub(super) enum RawOperation {
     Combine,
     /// Decoding, typing, partitioning and encoding of records.
     Convert,
+    /// Records taken in chunks, each answered for, upserted, and gathered into one result.
+    Scatter,
 }
 
 /// What starts a flow: a schedule (`cron` or `every`), or `manifests`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::place::{Place, StoreConfig, StoreId};
-use crate::ledger::{DriftPolicy, EpochUnit, FormatOptions, Provenance, QuarantineLimit};
+use crate::ledger::{DriftPolicy, EpochUnit, FormatOptions, Provenance, QuarantineLimit, ResultOptions};
 use crate::scrub::Scrub;
 use crate::{ByteSize, Condition, FlowName, OrderBy, PartitionSize, Pattern, Span, Template};
 
@@ -16,6 +16,8 @@ pub struct Config {
     pub state: Place,
     /// The stores of `[stores]`, and those that places name by path or URL.
     pub stores: BTreeMap<StoreId, StoreConfig>,
+    /// The databases of `[connections]`, by name.
+    pub connections: BTreeMap<String, Connection>,
     /// The flows in the order of the file.
     pub flows: Vec<FlowConfig>,
 }
@@ -149,6 +151,109 @@ pub enum Operation {
     Combine(CombineConfig),
     /// Decoding, typing, partitioning and encoding of records.
     Convert(Box<ConvertConfig>),
+    /// Records of objects taken in chunks, and what came of them gathered.
+    Scatter(Box<ScatterConfig>),
+}
+
+/// A database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connection {
+    /// A file of SQLite, by its absolute path.
+    Sqlite(String),
+    /// A server of PostgreSQL.
+    Postgres {
+        /// The secret that holds its URL.
+        secret: String,
+    },
+    /// Tables of DynamoDB.
+    DynamoDb {
+        /// The region; nothing is that of the environment.
+        region: Option<String>,
+        /// The server; nothing is Amazon's.
+        endpoint: Option<String>,
+        /// The profile of the AWS CLI.
+        profile: Option<String>,
+    },
+}
+
+impl Connection {
+    /// What it is called where people see it: without secrets. Where it leads may be known from the environment only.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("sqlite:{path}"),
+            Self::Postgres { secret } => format!("postgres:${secret}"),
+            Self::DynamoDb { region, endpoint, .. } => {
+                format!("dynamodb:{}", endpoint.as_deref().or(region.as_deref()).unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// How records are taken in chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScatterConfig {
+    /// The format of the inputs, where their suffixes do not say.
+    pub format: Option<FormatOptions>,
+    /// The keys under which a JSON document holds its records.
+    pub records: Vec<String>,
+    /// The most records of a chunk.
+    pub chunk: u64,
+    /// What each record goes through.
+    pub each: Vec<EachConfig>,
+    /// The table that takes them.
+    pub upsert: Option<UpsertConfig>,
+    /// Where the columns come from, where something asks for them.
+    pub schema: SchemaSource,
+    /// The placeholder of `from` that tells when a batch is from; without one its last modification does.
+    pub batch_time: Option<String>,
+    /// How results are written.
+    pub result: ResultOptions,
+    /// The template of the summary's key, in the store of `to`.
+    pub summary: Template,
+    /// The prefix of what is set aside, in the store of `to`; without `/` at its end.
+    pub quarantine: String,
+    /// A compressed input may grow to so many times its size.
+    pub max_expansion: u64,
+}
+
+/// One step that each record goes through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EachConfig {
+    /// It is held against the JSON Schema of this file, by its absolute path.
+    JsonSchema(String),
+    /// A query over `input` takes it.
+    Sql(String),
+    /// A program answers for it.
+    Program {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// An answer takes so long at most.
+        timeout: Span,
+    },
+    /// A server answers for it.
+    Http {
+        /// Where records are posted to.
+        url: String,
+        /// Records of a request.
+        batch: u64,
+        /// Requests at once.
+        concurrency: u64,
+        /// An answer takes so long at most.
+        timeout: Span,
+    },
+}
+
+/// The table that takes records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpsertConfig {
+    /// The connection, by its name.
+    pub into: String,
+    /// The table.
+    pub table: String,
+    /// The columns that make two records one.
+    pub key: Vec<String>,
+    /// Whether the table is created where there is none.
+    pub create: bool,
 }
 
 /// How records are converted.

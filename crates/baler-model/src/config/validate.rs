@@ -1,6 +1,6 @@
 //! From text to [`Config`]: the order of steps, stores, and the parts that concern the whole file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -13,24 +13,25 @@ use super::place::{
     StoreConfig, StoreId, StoreName, absolute, locate, parse_url, refuse_dots,
 };
 use super::raw::{At, RawFlow, RawStore, RawStoreTable};
+use super::raw_scatter::RawConnection;
 use super::resolved::{Config, FlowConfig};
 use super::source::{ConfigError, Problem, Sources};
 use super::tree::{self, Env, Table};
 use crate::text::{SyntaxError, did_you_mean, quoted_list};
 
 /// The keys of the file's top level.
-const SECTIONS: [&str; 4] = ["version", "state", "stores", "flows"];
+const SECTIONS: [&str; 5] = ["version", "state", "stores", "connections", "flows"];
 
 /// The keys that a flow must have; a misspelt one is not missing.
 const FLOW_KEYS: [&str; 4] = ["do", "on", "from", "to"];
 
 /// The verbs that Baler has elsewhere.
-const OTHER_VERBS: [&str; 3] = ["scatter", "extract", "model"];
+const OTHER_VERBS: [&str; 2] = ["extract", "model"];
 
 /// The verbs of this build, for hints.
-const VERBS: [&str; 2] = ["combine", "convert"];
+const VERBS: [&str; 3] = ["combine", "convert", "scatter"];
 
-const THIS_BUILD: &str = "this build has `do = \"combine\"` and `do = \"convert\"`";
+const THIS_BUILD: &str = "this build has `do = \"combine\"`, `do = \"convert\"` and `do = \"scatter\"`";
 
 const DEFAULT_STATE: &str = "./.baler";
 
@@ -40,6 +41,7 @@ pub struct RawConfig {
     sources: Sources,
     state: Option<At<String>>,
     stores: Vec<Named<RawStore>>,
+    connections: Vec<Named<RawConnection>>,
     flows: Vec<Named<RawFlow>>,
 }
 
@@ -73,8 +75,8 @@ impl RawConfig {
         let problems = reader.problems;
         match problems.is_empty() {
             true => {
-                let (state, stores, flows) = read;
-                Ok(Self { sources, state, stores, flows })
+                let (state, stores, connections, flows) = read;
+                Ok(Self { sources, state, stores, connections, flows })
             }
             false => Err(ConfigError::new(problems)),
         }
@@ -92,11 +94,16 @@ impl RawConfig {
             base_dir: &base_dir,
             names,
             stores: BTreeMap::new(),
+            connections: self.connections.iter().map(|connection| connection.name.value.clone()).collect(),
         };
         for store in &self.stores {
             if let Some((id, config)) = checker.store(store) {
                 checker.stores.insert(id, config);
             }
+        }
+        let mut connections = BTreeMap::new();
+        for Named { name, value, .. } in &self.connections {
+            connections.extend(checker.connection(name, value).map(|connection| (name.value.clone(), connection)));
         }
         let default = At { value: DEFAULT_STATE.to_owned(), span: 0..0 };
         let state = checker.place(self.state.as_ref().unwrap_or(&default));
@@ -122,13 +129,13 @@ impl RawConfig {
         }
         let Checker { problems, stores, .. } = checker;
         match state {
-            Some(state) if problems.is_empty() => Ok(Config { base_dir, state, stores, flows }),
+            Some(state) if problems.is_empty() => Ok(Config { base_dir, state, stores, connections, flows }),
             Some(_) | None => Err(ConfigError::new(problems)),
         }
     }
 }
 
-type ReadFile = (Option<At<String>>, Vec<Named<RawStore>>, Vec<Named<RawFlow>>);
+type ReadFile = (Option<At<String>>, Vec<Named<RawStore>>, Vec<Named<RawConnection>>, Vec<Named<RawFlow>>);
 
 /// Turns the tree into raw types, section by section, so that one fault does not hide the others.
 struct Reader<'s> {
@@ -148,16 +155,8 @@ impl Reader<'_> {
             .map(|key| (key.span(), key.get_ref().to_string()))
             .collect();
         for (span, key) in unknown {
-            match key.as_str() {
-                "connections" => {
-                    let hint = "connections belong to `scatter`, `extract` and `model`; this build has `combine` and `convert`";
-                    self.report(&span, "`[connections]` is not in this build", Some(hint.to_owned()));
-                }
-                key => {
-                    let hint = hint_of(key, &SECTIONS);
-                    self.report(&span, format!("unknown key `{key}`"), Some(hint));
-                }
-            }
+            let hint = hint_of(&key, &SECTIONS);
+            self.report(&span, format!("unknown key `{key}`"), Some(hint));
         }
         match table.remove("version") {
             None => {
@@ -177,11 +176,18 @@ impl Reader<'_> {
             self.read::<RawStore>(value, &path).map(|value| Named { name, value, span })
         });
         let stores = stores.collect();
+        let connections = self.section(table.remove("connections"), "connections");
+        let connections = connections.into_iter().filter_map(|(name, value)| {
+            let path = format!("connections.{}", name.value);
+            let span = value.span();
+            self.read::<RawConnection>(value, &path).map(|value| Named { name, value, span })
+        });
+        let connections = connections.collect();
         let mut flows = Vec::new();
         for (name, value) in self.section(table.remove("flows"), "flows") {
             flows.extend(self.flow(name, value));
         }
-        (state, stores, flows)
+        (state, stores, connections, flows)
     }
 
     /// The entries of a section, in the order of the file.
@@ -341,9 +347,11 @@ fn hint_of(word: &str, known: &[&str]) -> String {
 pub(super) struct Checker<'s> {
     pub(super) sources: &'s Sources,
     pub(super) problems: Vec<Problem>,
-    base_dir: &'s str,
+    pub(super) base_dir: &'s str,
     names: Vec<&'s str>,
     pub(super) stores: BTreeMap<StoreId, StoreConfig>,
+    /// The names of `[connections]`, those of faulty ones included: what is wrong with them is reported there.
+    pub(super) connections: BTreeSet<String>,
 }
 
 impl Checker<'_> {

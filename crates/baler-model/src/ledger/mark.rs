@@ -1,6 +1,8 @@
 //! Marks: `{state}/{flow}/runs/{run}/mark/{task/1000}/{task}.{gen}.json`, created once; the highest generation counts
 //! (INV-MARK-1). Also failed attempts and the heartbeat, which are information only.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,9 @@ pub enum Outcome {
         /// With `convert`: what each output holds, in the order of `outputs`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         records: Vec<OutputRecords>,
+        /// With `scatter`, for a chunk: what it made; it has no outputs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        chunk: Option<Box<ChunkDone>>,
     },
     /// Its group is given up; nothing is marked above this.
     GivenUp {
@@ -71,6 +76,60 @@ impl OutputRecords {
     pub fn balances(&self) -> bool {
         self.records_in == self.queried.unwrap_or(self.records) + self.quarantined + self.filtered
     }
+}
+
+/// What came of a chunk: two stretches of one private object under the attempt's key, which the gathering task reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkDone {
+    /// When its records were begun with, by the author's clock; the mark says when they were done.
+    pub began: Timestamp,
+    /// Its part of the result, from the first byte on: members of the codec.
+    pub result: PrivateObject,
+    /// Its lines of the quarantine file, right behind that, where records failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<PrivateObject>,
+    /// How many records failed, by reason; beyond so many reasons the rest stand under an empty one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reasons: BTreeMap<String, u64>,
+    /// The first record that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_error: Option<FailedRecord>,
+    /// The last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<FailedRecord>,
+}
+
+/// A private object of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrivateObject {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its CRC-64/NVME; in JSON 16 hexadecimal digits.
+    #[serde(with = "crc_hex")]
+    pub crc64nvme: u64,
+}
+
+/// Readers of JSON cut numbers to 53 bits.
+mod crc_hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(crc: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{crc:016x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u64::from_str_radix(&text, 16).map_err(|error| D::Error::custom(format!("`{text}` is no CRC: {error}")))
+    }
+}
+
+/// A record that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedRecord {
+    /// Its place among the records of the batch, from 0.
+    pub index: u64,
+    /// Why.
+    pub message: String,
 }
 
 /// How a task was done. Units: bytes, milliseconds.

@@ -9,6 +9,7 @@ mod event;
 mod mark;
 mod numbered;
 mod plan;
+mod scatter;
 mod seal;
 
 pub use account::{Account, Imbalance};
@@ -17,11 +18,17 @@ pub use convert::{
     Provenance, QuarantineLimit, TargetOptions, ranges,
 };
 pub use event::{CommittedObject, Counts, Entry, Event, Manifest, OutputClaim, Trigger};
-pub use mark::{FailedAttempt, Failure, Heartbeat, Mark, Outcome, OutputRecords, Work};
+pub use mark::{
+    ChunkDone, FailedAttempt, FailedRecord, Failure, Heartbeat, Mark, Outcome, OutputRecords, PrivateObject, Work,
+};
 pub use numbered::Numbered;
 pub use plan::{
     Claim, ClaimsHeader, CombineOptions, DisposalPlan, GroupId, OperationOptions, PlanHeader, PlannedStore,
     SeparatorRule, Task, redshift_manifest_key,
+};
+pub use scatter::{
+    ChunkExtent, ChunkTask, EachOptions, GatherTask, ResultOptions, ResultShape, ScatterOptions, ScatterTask,
+    UpsertOptions,
 };
 pub use seal::{SealHeader, SealedOutput};
 

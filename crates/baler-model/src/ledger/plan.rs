@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::convert::{ConvertOptions, ConvertTask, PlannedOutput};
 use super::event::{Counts, Manifest};
+use super::scatter::{ChunkTask, GatherTask, ScatterOptions, ScatterTask};
 use crate::{FlowName, InputVersion, Key, LogSeq, ObjectVersion, RunId, TaskId};
 
 /// The number of a group within its run, dense from 0.
@@ -30,7 +31,7 @@ pub struct PlanHeader {
     pub source: PlannedStore,
     /// Where the outputs will lie.
     pub target: PlannedStore,
-    /// What is done: `combine` or `convert`, with what it needs.
+    /// What is done: `combine`, `convert` or `scatter`, with what it needs.
     #[serde(flatten)]
     pub operation: OperationOptions,
     /// What becomes of the sources.
@@ -59,6 +60,8 @@ pub enum OperationOptions {
     Combine(CombineOptions),
     /// It decodes and encodes records.
     Convert(Box<ConvertOptions>),
+    /// It takes the records of objects in chunks and gathers what came of them.
+    Scatter(Box<ScatterOptions>),
 }
 
 /// How `combine` joins objects.
@@ -131,6 +134,9 @@ pub struct Task {
     /// With `convert`: what it makes; `key` and `replaces` are those of its first output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convert: Option<Box<ConvertTask>>,
+    /// With `scatter`: a chunk, or what gathers the chunks of the group; a chunk has the `key` of the result that it goes into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scatter: Option<ScatterTask>,
 }
 
 impl Task {
@@ -149,6 +155,12 @@ impl Task {
                 let outputs = convert.outputs.iter().filter_map(PlannedOutput::exact_key).cloned();
                 outputs.chain([convert.quarantine.clone()]).collect()
             }
+            (OperationOptions::Scatter(_), _) => match &self.scatter {
+                Some(ScatterTask::Gather(gather)) => {
+                    std::iter::once(&self.key).chain(gather.beside()).cloned().collect()
+                }
+                Some(ScatterTask::Chunk(_)) | None => Vec::new(),
+            },
             (OperationOptions::Combine(_) | OperationOptions::Convert(_), _) => vec![self.key.clone()],
         }
     }
@@ -160,6 +172,13 @@ impl Task {
 
     /// The version that one of its staged outputs replaces; `None` where nothing may be there.
     pub fn replaced_by(&self, number: u32, key: &Key) -> Option<&ObjectVersion> {
+        if let Some(gather) = self.gather() {
+            return match key {
+                key if *key == self.key => self.replaces.as_ref(),
+                key if *key == gather.summary => gather.summary_replaces.as_ref(),
+                _ => None,
+            };
+        }
         match &self.convert {
             Some(convert) => convert.outputs.iter().find_map(|output| match &output.split {
                 None if output.key == *key => output.replaces.as_ref(),
@@ -172,8 +191,27 @@ impl Task {
         }
     }
 
+    /// The chunk that it takes, with `scatter`.
+    pub fn chunk(&self) -> Option<&ChunkTask> {
+        match &self.scatter {
+            Some(ScatterTask::Chunk(chunk)) => Some(chunk),
+            Some(ScatterTask::Gather(_)) | None => None,
+        }
+    }
+
+    /// What it gathers, with `scatter`.
+    pub fn gather(&self) -> Option<&GatherTask> {
+        match &self.scatter {
+            Some(ScatterTask::Gather(gather)) => Some(gather),
+            Some(ScatterTask::Chunk(_)) | None => None,
+        }
+    }
+
     /// Whether an input is read again, without being claimed.
     pub fn is_reread(&self, input: u32) -> bool {
+        if let Some(gather) = self.gather() {
+            return gather.reread;
+        }
         self.convert.as_ref().is_some_and(|convert| convert.reread.binary_search(&input).is_ok())
     }
 
@@ -190,7 +228,7 @@ impl Task {
 
     /// Whether an output only tells of the first one, and is worth nothing without it.
     pub fn is_beside(&self, number: u32) -> bool {
-        self.convert.is_none() && number > 0
+        self.convert.is_none() && self.scatter.is_none() && number > 0
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use baler_model::{Config, ConfigError, RawConfig};
 
 fn samples(directory: &str) -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(directory);
+    let directory = Path::new("tests/it").join(directory);
     let mut files: Vec<PathBuf> =
         fs::read_dir(directory).expect("samples are there").flatten().map(|entry| entry.path()).collect();
     files.sort();

@@ -3,14 +3,15 @@
 //! A file of `tests/golden/` is never edited: it stands for what lies in users' stores.
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::Path;
 
 use baler_model::ledger::{
-    Account, Claim, ClaimsHeader, CombineOptions, CommittedObject, ContentHash, ConvertOptions, ConvertTask, Counts,
-    DisposalPlan, DriftPolicy, Entry, EpochUnit, Event, FailedAttempt, Failure, FormatOptions, GroupId, Heartbeat,
-    Manifest, Mark, OperationOptions, Outcome, OutputClaim, OutputRecords, PlanHeader, PlannedOutput, PlannedSchema,
-    PlannedSplit, PlannedStore, Provenance, QuarantineLimit, SealHeader, SealedOutput, SeparatorRule, TargetOptions,
-    Task, Trigger, Work,
+    Account, ChunkDone, ChunkExtent, ChunkTask, Claim, ClaimsHeader, CombineOptions, CommittedObject, ContentHash,
+    ConvertOptions, ConvertTask, Counts, DisposalPlan, DriftPolicy, EachOptions, Entry, EpochUnit, Event,
+    FailedAttempt, FailedRecord, Failure, FormatOptions, GatherTask, GroupId, Heartbeat, Manifest, Mark,
+    OperationOptions, Outcome, OutputClaim, OutputRecords, PlanHeader, PlannedOutput, PlannedSchema, PlannedSplit,
+    PlannedStore, PrivateObject, Provenance, QuarantineLimit, ResultOptions, ResultShape, ScatterOptions, ScatterTask,
+    SealHeader, SealedOutput, SeparatorRule, TargetOptions, Task, Trigger, UpsertOptions, Work,
 };
 use baler_model::scrub::Scrub;
 use baler_model::{
@@ -22,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 fn golden(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let path = Path::new("tests/golden").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
@@ -220,14 +221,20 @@ fn entries_of_version_1_are_read_and_written_as_ever() {
 #[test]
 fn marks_of_version_1_are_read_and_written_as_ever() {
     let work = Work { bytes_copied: 10_485_760, bytes_through: 1, millis: 1234 };
-    let multipart =
-        Outcome::Staged { outputs: vec![staged_multipart()], account: account(), work, records: Vec::new() };
+    let multipart = Outcome::Staged {
+        outputs: vec![staged_multipart()],
+        account: account(),
+        work,
+        records: Vec::new(),
+        chunk: None,
+    };
     means("mark/staged-multipart/v1.json", Form::Compact, &mark(1234, 0, multipart));
     let file = Outcome::Staged {
         outputs: vec![staged_file()],
         account: counted(),
         work: Work::default(),
         records: Vec::new(),
+        chunk: None,
     };
     means("mark/staged-file/v1.json", Form::Compact, &mark(1, 2, file));
     let reason = Failure {
@@ -277,6 +284,7 @@ fn plans_of_version_1_are_read_and_written_as_ever() {
         key: key("daily/2026-01-01.csv"),
         replaces: Some(ObjectVersion::new("0123-2")),
         convert: None,
+        scatter: None,
     };
     lines_mean("plan/all-options/v1.jsonl", &header, std::slice::from_ref(&task));
     let plain = PlanHeader {
@@ -377,22 +385,146 @@ fn plans_of_records_of_version_1_are_read_and_written_as_ever() {
         key: key("m/2025-12.parquet"),
         replaces: Some(ObjectVersion::new("0123-2")),
         convert: Some(Box::new(convert)),
+        scatter: None,
     };
     lines_mean("plan/convert/v1.jsonl", &header, std::slice::from_ref(&task));
     let records = vec![OutputRecords { records: 5, records_in: 8, quarantined: 2, filtered: 1, queried: None }];
-    let outcome = Outcome::Staged { outputs: vec![staged_file()], account: counted(), work: Work::default(), records };
+    let outcome = Outcome::Staged {
+        outputs: vec![staged_file()],
+        account: counted(),
+        work: Work::default(),
+        records,
+        chunk: None,
+    };
     means("mark/records/v1.json", Form::Compact, &mark(0, 0, outcome));
     // With SQL between: what it was given, and what came out of it.
     let account = Account { records_out: Some(4), sql_in: Some(7), sql_out: Some(4), ..counted() };
     let records = vec![OutputRecords { records: 4, records_in: 10, quarantined: 2, filtered: 1, queried: Some(7) }];
     assert!(records[0].balances() && account.check_records().is_ok());
-    let outcome = Outcome::Staged { outputs: vec![staged_file()], account, work: Work::default(), records };
+    let outcome =
+        Outcome::Staged { outputs: vec![staged_file()], account, work: Work::default(), records, chunk: None };
     means("mark/queried/v1.json", Form::Compact, &mark(0, 0, outcome));
     let OperationOptions::Convert(options) = header.operation.clone() else { unreachable!("it is one right above") };
     let sql = Some("SELECT id FROM input".to_owned());
     let options = ConvertOptions { sql, scrub: Scrub::default(), records: Vec::new(), targets: Vec::new(), ..*options };
     let header = PlanHeader { operation: OperationOptions::Convert(Box::new(options)), ..header };
     lines_mean::<_, Task>("plan/queried/v1.jsonl", &header, &[]);
+}
+
+#[test]
+fn plans_of_batches_of_version_1_are_read_and_written_as_ever() {
+    let store = |name: &str| PlannedStore { name: name.into(), url: format!("s3://{name}") };
+    let options = ScatterOptions {
+        input: Some(FormatOptions::Jsonl),
+        records: vec!["records".into()],
+        chunk: 1000,
+        max_expansion: 1000,
+        schema: Some(PlannedSchema { columns: "itemNo: text".into(), origin: "declared".into() }),
+        each: vec![
+            EachOptions::JsonSchema { path: "/etl/price.schema.json".into(), text: "{}".into() },
+            EachOptions::Program {
+                command: vec!["python3".into(), "p.py".into()],
+                directory: "/etl".into(),
+                timeout: 30_000,
+            },
+            EachOptions::Http { url: "http://127.0.0.1/".into(), batch: 100, concurrency: 4, timeout: 5_000 },
+        ],
+        upsert: Some(UpsertOptions {
+            into: "items".into(),
+            database: "sqlite:/etl/items.db".into(),
+            table: "items".into(),
+            key: vec!["itemNo".into()],
+            create: true,
+        }),
+        result: ResultOptions { shape: ResultShape::Document, codec: "zstd".into(), level: Some(9) },
+    };
+    let header = PlanHeader {
+        version: 1,
+        flow: FlowName::try_new("prices").unwrap(),
+        run: run(),
+        as_of: at("2026-01-01T00:00:00Z"),
+        base_seq: LogSeq(7),
+        source: store("lake"),
+        target: store("out"),
+        operation: OperationOptions::Scatter(Box::new(options)),
+        sources: DisposalPlan::Keep,
+        manifest: None,
+        counts: Counts { inputs: 1, bytes: 8, groups: 1, tasks: 3 },
+    };
+    let task = |number: u32, stage, inputs, replaces: Option<&str>, scatter| Task {
+        task: TaskId(number),
+        stage,
+        group: GroupId(0),
+        inputs,
+        key: key("outbox/b.json.zst"),
+        replaces: replaces.map(ObjectVersion::new),
+        convert: None,
+        scatter: Some(scatter),
+    };
+    let chunk = |first, records, extent| ScatterTask::Chunk(ChunkTask { first, records, extent });
+    let input = InputVersion {
+        key: key("inbox/b.json"),
+        etag: "d41d8cd98f00b204e9800998ecf8427e".into(),
+        size: 8,
+        modified: at("2025-12-31T23:59:59.5Z"),
+    };
+    let gather = GatherTask {
+        batch: "b".into(),
+        batch_time: at("2025-12-31T23:59:59.5Z"),
+        before: 12,
+        records: 8,
+        chunks: 2,
+        damage: Some("gzip, member 1, compressed byte 99: cut off".into()),
+        header: Some("itemNo,price\r\n".into()),
+        summary: key("outbox/b.summary.json"),
+        summary_replaces: Some(ObjectVersion::new("0123-3")),
+        quarantine: key("_quarantine/prices/r/2.jsonl"),
+        reread: true,
+        split_millis: 17,
+    };
+    let bytes = |start, end, cut_off| ChunkExtent::Bytes { start, end, line: 2, cut_off };
+    let tasks = [
+        task(0, 0, Vec::new(), None, chunk(1, 4, bytes(12, 90, false))),
+        task(1, 0, Vec::new(), None, chunk(5, 3, bytes(91, 120, true))),
+        task(2, 1, vec![input], Some("0123-2"), ScatterTask::Gather(Box::new(gather))),
+    ];
+    lines_mean("plan/scatter/v1.jsonl", &header, &tasks);
+    let groups = task(0, 0, Vec::new(), None, chunk(1, 4, ChunkExtent::Groups { start: 0, end: 2 }));
+    let plain = ScatterOptions {
+        input: None,
+        records: Vec::new(),
+        chunk: 1,
+        max_expansion: 1,
+        schema: None,
+        each: Vec::new(),
+        upsert: None,
+        result: ResultOptions { shape: ResultShape::Lines, codec: "none".into(), level: None },
+    };
+    let header = PlanHeader { operation: OperationOptions::Scatter(Box::new(plain)), ..header };
+    lines_mean("plan/scatter-plain/v1.jsonl", &header, &[groups]);
+}
+
+#[test]
+fn marks_of_chunks_of_version_1_are_read_and_written_as_ever() {
+    let record = |index, message: &str| Some(FailedRecord { index, message: message.into() });
+    let chunk = ChunkDone {
+        began: at("2026-01-01T00:00:00.5Z"),
+        result: PrivateObject { size: 99, crc64nvme: u64::MAX },
+        aside: Some(PrivateObject { size: 7, crc64nvme: 1 }),
+        reasons: [("not JSON".to_owned(), 2), (String::new(), 1)].into(),
+        first_error: record(3, "not JSON"),
+        last_error: record(7, "x"),
+    };
+    let outcome = |chunk| Outcome::Staged {
+        outputs: Vec::new(),
+        account: counted(),
+        work: Work::default(),
+        records: Vec::new(),
+        chunk: Some(Box::new(chunk)),
+    };
+    means("mark/chunk/v1.json", Form::Compact, &mark(0, 0, outcome(chunk.clone())));
+    let plain = ChunkDone { aside: None, reasons: Default::default(), first_error: None, last_error: None, ..chunk };
+    means("mark/chunk-plain/v1.json", Form::Compact, &mark(0, 0, outcome(plain)));
 }
 
 #[test]

@@ -33,6 +33,14 @@ impl Backfill {
         for flow in &flows {
             match &flow.config.operation {
                 Operation::Convert(_) => {}
+                Operation::Scatter(_) => {
+                    let error = format!(
+                        "flow `{}` scatters: each batch is an object, and there are no partitions",
+                        flow.name()
+                    );
+                    let hint = "write a batch again to have it taken again, or `baler quarantine --resubmit`";
+                    return Err(UsageError::new(&error, hint).into());
+                }
                 Operation::Combine(_) => {
                     let error = format!("flow `{}` combines: what was combined is not combined again", flow.name());
                     return Err(UsageError::new(&error, "`baler run` takes up what is new").into());

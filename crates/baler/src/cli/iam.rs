@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baler_model::config::{AfterCommit, Operation, S3Config, SchemaBase, Trigger};
+use baler_model::config::{AfterCommit, Connection, Operation, SchemaBase, Trigger};
 use baler_model::{Config, FlowConfig, StoreConfig, StoreId};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ pub(super) fn policy(config: &Config) -> Policy {
     let mut grant = |store: &StoreId, path: &str, uses: &[Use], listed: bool| {
         let Some(StoreConfig::S3(s3)) = config.stores.get(store) else { return };
         let bucket = buckets.entry(s3.bucket.clone()).or_default();
-        bucket.partition = partition(s3);
+        bucket.partition = partition(s3.region.as_deref());
         bucket.keys.extend(s3.kms_key.clone());
         bucket.tagged |= !s3.tags.is_empty();
         let prefix = format!("{}{path}*", s3.prefix);
@@ -98,6 +98,7 @@ pub(super) fn policy(config: &Config) -> Policy {
     for (name, bucket) in buckets {
         statement.extend(statements(&name, bucket));
     }
+    statement.extend(tables(config));
     Policy { version: "2012-10-17", statement }
 }
 
@@ -149,14 +150,39 @@ fn grant_flow(flow: &FlowConfig, grant: &mut impl FnMut(&StoreId, &str, &[Use], 
             grant(&place.store, place.template.literal_prefix(), &[Use::Read], true);
         }
     }
+    if let Operation::Scatter(scatter) = &flow.operation {
+        grant(&flow.to.store, scatter.summary.literal_prefix(), &all, true);
+        grant(&flow.to.store, &format!("{}/{}/", scatter.quarantine, flow.name), &all, true);
+    }
     grant(&flow.to.store, PRIVATE, &all, true);
     if let Some(Trigger::Manifests(place)) = &flow.trigger {
         grant(&place.store, &place.prefix(), &all, true);
     }
 }
 
-fn partition(s3: &S3Config) -> &'static str {
-    match s3.region.as_deref() {
+/// What upserts into tables of DynamoDB need; those of other servers than Amazon's nothing.
+fn tables(config: &Config) -> Vec<Statement> {
+    let mut tables: BTreeMap<String, bool> = BTreeMap::new();
+    for flow in &config.flows {
+        let Operation::Scatter(scatter) = &flow.operation else { continue };
+        let Some(upsert) = &scatter.upsert else { continue };
+        let Some(Connection::DynamoDb { region, endpoint: None, .. }) = config.connections.get(&upsert.into) else {
+            continue;
+        };
+        let (partition, region) = (partition(region.as_deref()), region.as_deref().unwrap_or("*"));
+        let table = format!("arn:{partition}:dynamodb:{region}:*:table/{}", upsert.table);
+        *tables.entry(table).or_default() |= upsert.create;
+    }
+    let statement = |(table, create): (String, bool)| {
+        let mut action = vec!["dynamodb:DescribeTable", "dynamodb:UpdateItem"];
+        action.extend(create.then_some("dynamodb:CreateTable"));
+        Statement { effect: "Allow", action, resource: vec![table], condition: None }
+    };
+    tables.into_iter().map(statement).collect()
+}
+
+fn partition(region: Option<&str>) -> &'static str {
+    match region {
         Some(region) if region.starts_with("cn-") => "aws-cn",
         Some(region) if region.starts_with("us-gov-") => "aws-us-gov",
         Some(_) | None => "aws",
@@ -245,6 +271,33 @@ mod tests {
             assert!(granted.contains(&"arn:aws:s3:::corp/base/out/*".to_owned()), "{granted:?}");
             assert!(!granted.iter().any(|r| "arn:aws:s3:::corp/base/in/x".starts_with(r.trim_end_matches('*'))));
         }
+    }
+
+    #[test]
+    fn tables_of_dynamodb_may_be_described_and_written_and_created_where_that_is_asked_for() {
+        let text = r#"
+            version = 1
+            [connections]
+            items = { dynamodb = { region = "cn-north-1" } }
+            near = { dynamodb = { endpoint = "http://127.0.0.1:8000" } }
+            [flows.a]
+            do = "scatter"
+            from = "./in/{b}.jsonl"
+            to = "./out/{b}.json"
+            upsert = { into = "items", table = "prices", key = ["itemNo"] }
+            [flows.b]
+            do = "scatter"
+            from = "./other/{b}.jsonl"
+            to = "./elsewhere/{b}.json"
+            upsert = { into = "near", table = "prices", key = ["itemNo"], create = true }
+        "#;
+        let table = "arn:aws-cn:dynamodb:cn-north-1:*:table/prices".to_owned();
+        for action in ["dynamodb:DescribeTable", "dynamodb:UpdateItem"] {
+            assert_eq!(resources(&policy_of(text), action), std::slice::from_ref(&table));
+        }
+        assert!(resources(&policy_of(text), "dynamodb:CreateTable").is_empty());
+        let created = policy_of(&text.replace("key = [\"itemNo\"] }", "key = [\"itemNo\"], create = true }"));
+        assert_eq!(resources(&created, "dynamodb:CreateTable"), [table]);
     }
 
     #[test]

@@ -28,6 +28,8 @@ enum Job {
     Combine,
     /// Records into typed, partitioned objects
     Convert,
+    /// Records checked, upserted into a table, and answered
+    Scatter,
 }
 
 impl Init {
@@ -36,7 +38,9 @@ impl Init {
         let (text, try_it) = match self.job {
             Job::Combine => (COMBINE, TRY_COMBINE),
             Job::Convert => (CONVERT, TRY_CONVERT),
+            Job::Scatter => (SCATTER, TRY_SCATTER),
         };
+        let text = text.replacen("STORES", STORES, 1);
         let mut options = OpenOptions::new();
         match self.force {
             true => options.write(true).create(true).truncate(true),
@@ -57,6 +61,17 @@ impl Init {
     }
 }
 
+/// Stands in each file.
+const STORES: &str = r#"# Where Baler keeps its ledger, the durable record of what was done. Default: ./.baler beside this file.
+# state = "lake:_baler"
+
+[stores]
+# A directory, relative to this file. On S3: "s3://my-bucket/prefix", or a table with settings:
+#   lake = { url = "s3://my-bucket", region = "eu-west-2", endpoint = "http://127.0.0.1:9000" }
+# Region and credentials are found as the AWS CLI finds them. ${VAR} and ${VAR:-default} come from the environment.
+lake = "./data"
+"#;
+
 const TRY_COMBINE: &str = r#"try it:
   mkdir -p data/inbox/2026-01-31
   echo '{"id":1}' > data/inbox/2026-01-31/a.jsonl
@@ -74,20 +89,57 @@ const TRY_CONVERT: &str = r#"try it:
   cat data/events/year=2026/month=01/part.jsonl
 "#;
 
+const TRY_SCATTER: &str = r#"try it:
+  mkdir -p data/inbox
+  echo '{"records":[{"itemNo":"a","price":5},{"itemNo":"b"}]}' > data/inbox/1.json
+  baler plan     # what a run would do
+  baler run      # do it
+  cat data/outbox/1.json data/outbox/1.summary.json
+"#;
+
+const SCATTER: &str = r#"# Baler takes the records of each object in chunks, in parallel, and gathers one result with an answer for each of them.
+# `baler check` validates this file, `baler plan` shows what a run would do, `baler run` does it, `baler quarantine prices`
+# shows the records that failed. `baler schema` prints every key with its meaning, for editors.
+version = 1
+
+STORES
+[connections]
+# A file of SQLite, made where there is none. PostgreSQL: { postgres = { env = "ITEMS_URL" } }
+items = { sqlite = "./items.db" }
+
+[flows.prices]
+do = "scatter"
+
+# Which objects it takes; each is a batch, such as inbox/1.json. Formats are told by the suffix: .json .jsonl .csv .parquet
+from = "lake:inbox/{batch}.json"
+
+# Where a JSON document holds its records, and how many of them are worked at together.
+split = { records = "records", chunk = 1000 }
+
+# What each record goes through; one that fails is answered by its reason, set aside, and goes no further.
+# each = { json_schema = "price.schema.json" }
+# each = { program = ["python3", "price.py"], timeout = "30s" }
+# each = { http = "http://127.0.0.1:8080/prices", batch = 100, concurrency = 4 }
+
+# The table that takes the others; of records of one key the newest stays, by the time of its batch.
+upsert = { into = "items", table = "items", key = ["itemNo"], create = true }
+
+# The columns; default: inferred from a sample of the first run, and kept.
+schema = { columns = { itemNo = "text", price = "float64" } }
+
+# The result: an answer for each record, in order; beside it {batch}.summary.json. A line each: end it in .jsonl
+to = "lake:outbox/{batch}.json"
+
+# What becomes of the sources once their result is published and confirmed: "keep" (default), "delete", "archive".
+# sources = { after_commit = "archive", archive_to = "lake:old" }
+"#;
+
 const CONVERT: &str = r#"# Baler converts the objects that land in a store into typed, partitioned ones, each record accounted for.
 # `baler check` validates this file, `baler plan` shows what a run would do, `baler preview events` the first records,
 # `baler run` does it. `baler schema` prints every key with its meaning, for editors.
 version = 1
 
-# Where Baler keeps its ledger, the durable record of what was converted. Default: ./.baler beside this file.
-# state = "lake:_baler"
-
-[stores]
-# A directory, relative to this file. On S3: "s3://my-bucket/prefix", or a table with settings:
-#   lake = { url = "s3://my-bucket", region = "eu-west-2", endpoint = "http://127.0.0.1:9000" }
-# Region and credentials are found as the AWS CLI finds them. ${VAR} and ${VAR:-default} come from the environment.
-lake = "./data"
-
+STORES
 [flows.events]
 do = "convert"
 
@@ -123,15 +175,7 @@ const COMBINE: &str = r#"# Baler combines the many small objects that land in a 
 # `baler schema` prints every key with its meaning, for editors.
 version = 1
 
-# Where Baler keeps its ledger, the durable record of what was combined. Default: ./.baler beside this file.
-# state = "lake:_baler"
-
-[stores]
-# A directory, relative to this file. On S3: "s3://my-bucket/prefix", or a table with settings:
-#   lake = { url = "s3://my-bucket", region = "eu-west-2", endpoint = "http://127.0.0.1:9000" }
-# Region and credentials are found as the AWS CLI finds them. ${VAR} and ${VAR:-default} come from the environment.
-lake = "./data"
-
+STORES
 [flows.events]
 do = "combine"
 

@@ -191,8 +191,10 @@ fn on_runtime(
             () = end_of(patience, &cancel) => Ok(Exit::Interrupted),
         }
     });
-    // Nothing is waited for: what a thread still does to a temporary file, nobody will see.
-    runtime.shutdown_background();
+    // Nothing is waited for: what a thread still does to a temporary file, nobody will see. Its threads end with the process:
+    // to let go of one that is just ending can crash within glibc (a race in `pthread_detach`), when all work is done.
+    std::mem::forget(runtime);
+    baler_engine::end_programs();
     match done {
         Ok(exit) if cancel.is_cancelled() => Ok(exit.max(Exit::Interrupted)),
         Err(error) if cancel.is_cancelled() && failure::exit(&error) != Exit::Internal => {

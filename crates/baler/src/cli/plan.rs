@@ -142,6 +142,7 @@ fn one_plan(flow: &Flow, planned: &Planned) -> OnePlan {
         operation: match header.operation {
             OperationOptions::Combine(_) => "combine",
             OperationOptions::Convert(_) => "convert",
+            OperationOptions::Scatter(_) => "scatter",
         },
         manifest: header.manifest.as_ref().map(|m| m.key.to_string()),
         groups: u64::from(header.counts.groups),
@@ -156,13 +157,20 @@ fn one_plan(flow: &Flow, planned: &Planned) -> OnePlan {
 }
 
 fn planned_outputs(task: &Task) -> Vec<PlannedOutput> {
+    if task.chunk().is_some() {
+        return Vec::new();
+    }
+    let because = match task.gather() {
+        Some(_) => "replaces that of an earlier version of the batch",
+        None => "replaces a foreign object",
+    };
     let Some(convert) = &task.convert else {
         return vec![PlannedOutput {
             key: task.key.to_string(),
             objects: task.inputs.len() as u64,
             bytes: task.bytes(),
             replaces: task.replaces.is_some(),
-            because: "replaces a foreign object",
+            because,
         }];
     };
     let outputs = convert.outputs.iter().map(|output| {

@@ -4,7 +4,7 @@ use baler_engine::Flow;
 use baler_engine::ledger::{LedgerState, Plan, RunState, RunStatus};
 use baler_engine::op::convert::columns::written_by_last_run;
 use baler_model::config::{AfterCommit, Operation};
-use baler_model::ledger::{Account, CommittedObject, DisposalPlan, Event, FailedAttempt};
+use baler_model::ledger::{Account, CommittedObject, DisposalPlan, Event, FailedAttempt, OperationOptions};
 use baler_model::{LogSeq, RunId};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -18,6 +18,9 @@ use crate::failure::UsageError;
 use crate::session::Session;
 use crate::ui::table::{Align, Table};
 use crate::ui::{self, quantity};
+
+/// Its runs are told by the records that went through, and by the table that keeps them.
+const SCATTER: &str = "scatter";
 
 /// Runs shown of a flow; outputs and failed attempts shown of a run.
 const SHOWN: usize = 20;
@@ -76,7 +79,7 @@ async fn show_flow(session: &Session, flow: &Flow) -> anyhow::Result<()> {
     }
     let config = &flow.config;
     let targets = match &config.operation {
-        Operation::Combine(_) => vec![config.to.template.as_str()],
+        Operation::Combine(_) | Operation::Scatter(_) => vec![config.to.template.as_str()],
         Operation::Convert(convert) => convert.targets.iter().map(|target| target.template.as_str()).collect(),
     };
     let columns = written_by_last_run(flow, &state).await?;
@@ -141,6 +144,7 @@ struct Step {
 struct ShownRun {
     #[serde(flatten)]
     run: Shown,
+    operation: &'static str,
     source: String,
     target: String,
     as_of: Timestamp,
@@ -158,6 +162,11 @@ async fn show_run(session: &Session, flow: &Flow, state: &LedgerState, run: &Run
     let (history, outputs) = history(flow, known).await?;
     let shown = ShownRun {
         run: Shown::of(session, flow, known).await?,
+        operation: match plan.header.operation {
+            OperationOptions::Combine(_) => "combine",
+            OperationOptions::Convert(_) => "convert",
+            OperationOptions::Scatter(_) => SCATTER,
+        },
         source: plan.header.source.url.clone(),
         target: plan.header.target.url.clone(),
         as_of: plan.header.as_of,
@@ -215,6 +224,19 @@ async fn history(flow: &Flow, run: &RunState) -> anyhow::Result<(Vec<Step>, Vec<
 /// What can still be undone, and how.
 fn undo(flow: &Flow, run: &RunState, plan: &Plan) -> Vec<String> {
     let id = &run.run;
+    let mut ways = ways_back(flow, run, plan, id);
+    if let OperationOptions::Scatter(options) = &plan.header.operation
+        && let Some(upsert) = &options.upsert
+    {
+        ways.push(format!(
+            "rows that it wrote to the table `{}` stay; `_baler_run` = '{id}' tells them, and later batches replace them",
+            upsert.table
+        ));
+    }
+    ways
+}
+
+fn ways_back(flow: &Flow, run: &RunState, plan: &Plan, id: &RunId) -> Vec<String> {
     match run.status {
         RunStatus::Opened => vec![format!("nothing is visible yet: `baler abort {id}` ends it and frees its sources")],
         RunStatus::Sealed => vec![
@@ -229,8 +251,7 @@ fn undo(flow: &Flow, run: &RunState, plan: &Plan) -> Vec<String> {
             let mut ways = match &plan.header.sources {
                 DisposalPlan::Keep => vec![
                     "the sources are still there: delete the outputs above by hand".to_owned(),
-                    "to have sources combined again, write them again: a new version of an object is a new input"
-                        .into(),
+                    again(&plan.header.operation).into(),
                 ],
                 DisposalPlan::Delete { .. } => vec![
                     "the outputs hold all that the sources held: keep them until those are restored from elsewhere"
@@ -253,8 +274,23 @@ fn undo(flow: &Flow, run: &RunState, plan: &Plan) -> Vec<String> {
     }
 }
 
+fn again(operation: &OperationOptions) -> &'static str {
+    match operation {
+        OperationOptions::Combine(_) => {
+            "to have sources combined again, write them again: a new version of an object is a new input"
+        }
+        OperationOptions::Convert(_) => {
+            "to have sources converted again, write them again: a new version of an object is a new input"
+        }
+        OperationOptions::Scatter(_) => {
+            "to have a batch taken again, write it again: a new version of an object is a new input"
+        }
+    }
+}
+
 fn run_text(shown: &ShownRun) -> String {
-    let ShownRun { run, source, target, as_of, history, outputs, pending_outputs, failed_attempts, undo } = shown;
+    let ShownRun { run, operation, source, target, as_of, history, outputs, pending_outputs, failed_attempts, undo } =
+        shown;
     let mut text = format!(
         "run      {}\nflow     {}\nstatus   {}\nfrom     {source}\nto       {target}\ninputs   {}, {}, as of {}\n",
         run.run,
@@ -284,7 +320,7 @@ fn run_text(shown: &ShownRun) -> String {
     }
     text.push_str(&table.render(2));
     if let Some(account) = &run.account {
-        text.push_str(&account_text(account));
+        text.push_str(&account_text(account, operation));
     }
     text.push_str(&outputs_text(outputs, pending_outputs));
     if !failed_attempts.is_empty() {
@@ -309,8 +345,8 @@ fn run_text(shown: &ShownRun) -> String {
     text
 }
 
-/// What a run's account says: bytes balance where they were joined, records where they were converted.
-fn account_text(account: &Account) -> String {
+/// What a run's account says: bytes balance where they were joined, records where they were converted or answered.
+fn account_text(account: &Account, operation: &str) -> String {
     let Account { bytes_in, bytes_out, bytes_inserted, bytes_removed, objects_in, objects_out, .. } = account;
     let (bytes_in, bytes_out) = (quantity::count(*bytes_in), quantity::count(*bytes_out));
     let objects = format!("{} → {}", quantity::things(*objects_in, "object"), quantity::count(*objects_out));
@@ -328,6 +364,15 @@ fn account_text(account: &Account) -> String {
         (Some(taken), Some(given)) => {
             let (taken, given) = (quantity::count(taken), quantity::count(given));
             text.push_str(&format!("  {read} in, {aside} set aside, {taken} into SQL, {given} out of it\n"));
+        }
+        _ if operation == SCATTER => {
+            let through = count(account.records_out);
+            // Only a query leaves records out.
+            let left_out = match account.filtered {
+                Some(0) | None => String::new(),
+                left_out => format!(" + {} left out", count(left_out)),
+            };
+            text.push_str(&format!("  {read} answered = {through} went through + {aside} failed{left_out}\n"));
         }
         _ => {
             let (out, left_out) = (count(account.records_out), count(account.filtered));

@@ -28,6 +28,7 @@ fn doing(phase: Phase) -> &'static str {
         Phase::List => "listing sources",
         Phase::Combine => "combining",
         Phase::Convert => "converting",
+        Phase::Scatter => "scattering",
         Phase::Publish => "publishing",
         Phase::Dispose => "removing sources",
         Phase::Verify => "verifying",

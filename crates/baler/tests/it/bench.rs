@@ -134,7 +134,7 @@ impl Bench {
         self.done(child.wait_with_output().unwrap())
     }
 
-    fn done(&self, output: Output) -> Done {
+    pub(crate) fn done(&self, output: Output) -> Done {
         Done {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),

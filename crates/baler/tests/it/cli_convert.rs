@@ -211,7 +211,7 @@ fn every_format_and_codec_in_every_size_and_layout_is_read_back_by_pyarrow() {
         assert_eq!(done.code, 0, "{codec}: {done:?}");
         let report: Value = serde_json::from_str(&done.stdout).unwrap();
         assert_eq!(report["account"]["records_in"], 18, "{codec}");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/read_back.py");
+        let script = "tests/it/read_back.py";
         let data = bench.path("data");
         let read = Command::new(&python).arg(script).arg(data).args([codec, &formats.join(",")]).output().unwrap();
         let (said, faults) = (String::from_utf8_lossy(&read.stdout), String::from_utf8_lossy(&read.stderr));
@@ -231,7 +231,7 @@ fn every_format_and_codec_that_others_write_is_taken() {
          columns = { id = \"int64\", price = \"float64\", amount = \"decimal(9,2)\", flag = \"bool\", name = \"text\", \
          day = \"date\", at = \"timestamp(ms, UTC)\" }\n",
     );
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/write_for.py");
+    let script = "tests/it/write_for.py";
     let written = Command::new(&python).arg(script).arg(bench.path("data/in")).output().unwrap();
     let (said, faults) = (String::from_utf8_lossy(&written.stdout), String::from_utf8_lossy(&written.stderr));
     assert!(written.status.success(), "{said}{faults}");

@@ -127,3 +127,24 @@ fn a_blocked_run_is_taken_back_and_what_is_foreign_stays() {
     assert_eq!(bench.baler(&["run", "--set", "flows.orders.overwrite=true"]).code, 0);
     assert_all_there(&bench);
 }
+
+#[test]
+fn ctrl_c_ends_programs_that_answer_for_records() {
+    let bench = Bench::new(
+        "version = 1\n[flows.each]\nsplit = { chunk = 10 }\ndo = \"scatter\"\n\
+         from = \"./data/inbox/{batch}.jsonl\"\nto = \"./data/outbox/{batch}.json\"\n\
+         each = { program = [\"sh\", \"hangs.sh\"], timeout = \"10m\" }\n",
+    );
+    bench.write("data/inbox/b.jsonl", "{\"n\":1}\n");
+    bench.write("hangs.sh", "echo $$ > data/hangs.pid\nsleep 1200\n");
+    let child = bench.start(&["run"]);
+    bench.wait_for("data", "hangs.pid");
+    // The number is written right behind the file.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    signal(&child, "-INT");
+    assert_eq!(bench.finish(child).code, 130);
+    let stat =
+        std::fs::read_to_string(format!("/proc/{}/stat", bench.read("data/hangs.pid").trim())).unwrap_or_default();
+    // One that nobody waits for has ended, too.
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+}

@@ -113,3 +113,35 @@ async fn check_tells_of_rules_that_would_take_the_ledger() {
     assert!(done.stdout.contains("lifecycle rule `sweep` removes objects"), "{done:?}");
     assert!(done.stdout.contains("aborts uploads"), "{done:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_taken_from_s3_and_answered_there() {
+    let server = S3Server::start(S3Options { buckets: vec!["corp".into()], ..S3Options::default() }).await.unwrap();
+    let bench = Bench::new(
+        "version = 1\nstate = \"lake:_baler\"\n[stores]\nlake = \"s3://corp/lake\"\n\
+         [connections]\nitems = { sqlite = \"./items.db\" }\n[flows.prices]\ndo = \"scatter\"\n\
+         from = \"lake:in/{batch}.jsonl\"\nsplit = { chunk = 100 }\n\
+         upsert = { into = \"items\", table = \"items\", key = [\"id\"], create = true }\n\
+         schema = { columns = { id = \"int64\", price = \"float64\" } }\nto = \"lake:out/{batch}.jsonl\"\n",
+    );
+    let lines: String = (0..1_000).map(|n| format!("{{\"id\":{n},\"price\":{n}.5}}\n")).collect();
+    server.put("corp", "lake/in/b.jsonl", lines);
+    let done = with(&bench, &keys(&server.endpoint), &["run", "--format", "json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let report: Value = serde_json::from_str(done.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(report["account"]["records_out"], 1_000, "{report}");
+    let result = server.object("corp", "lake/out/b.jsonl").unwrap();
+    let answers: Vec<Value> =
+        result.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert_eq!(answers.len(), 1_000);
+    let sound = |(n, answer): (usize, &Value)| answer["index"] == n && answer["response"]["success"] == true;
+    assert!(answers.iter().enumerate().all(sound), "{:?}", answers.first());
+    let summary: Value = serde_json::from_slice(&server.object("corp", "lake/out/b.summary.json").unwrap()).unwrap();
+    assert_eq!(summary["records"], serde_json::json!({ "total": 1_000, "succeeded": 1_000, "failed": 0 }));
+    let rows: i64 = rusqlite::Connection::open(bench.path("items.db"))
+        .unwrap()
+        .query_row("SELECT count(*) FROM items", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows, 1_000);
+    assert_eq!(with(&bench, &keys(&server.endpoint), &["verify", report["run"].as_str().unwrap()]).code, 0);
+}

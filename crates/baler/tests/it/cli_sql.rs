@@ -65,6 +65,21 @@ fn a_query_that_cannot_be_is_told_with_a_hint() {
     assert!(!bench.exists("data/out/2026-01.csv"));
 }
 
+#[cfg(feature = "sql")]
+#[test]
+fn what_a_step_of_sql_leaves_out_is_counted() {
+    let bench = Bench::new(
+        "version = 1\n[flows.sold]\ndo = \"scatter\"\nfrom = \"./data/in/{n:int}.jsonl\"\n\
+         each = { sql = \"SELECT id FROM input WHERE price > 1\" }\nto = \"./data/out/{n}.jsonl\"\n",
+    );
+    bench.write("data/in/1.jsonl", "{\"id\":1,\"price\":1}\n{\"id\":2,\"price\":2}\n{\"id\":3,\"price\":3}\n");
+    let done = bench.baler(&["run"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let done = bench.baler(&["show", &bench.last_run()]);
+    assert!(done.stdout.contains("3 records answered = 2 went through + 0 failed + 1 left out"), "{done:?}");
+    assert!(bench.read("data/out/1.jsonl").contains("\"message\":\"Left out\""));
+}
+
 #[cfg(not(feature = "sql"))]
 #[test]
 fn a_build_without_sql_says_so_and_touches_nothing() {

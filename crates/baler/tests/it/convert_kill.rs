@@ -2,12 +2,9 @@
 //! end every partition holds every record of its sources once.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-use baler_testkit::SplitMix;
 
 use crate::bench::Bench;
+use crate::killer::Killer;
 
 /// How often the binary must have been killed while it ran.
 const KILLS: u32 = 60;
@@ -39,23 +36,17 @@ fn ids(bench: &Bench, month: &str) -> Vec<u64> {
 
 #[test]
 fn kill_9_while_partitions_are_built_anew_loses_and_doubles_nothing() {
-    let seed = std::env::var("BALER_KILL_SEED").ok().and_then(|s| s.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("seed {seed}: replay with BALER_KILL_SEED={seed}");
-    let mut random = SplitMix::new(seed);
     let bench = Bench::new(FLOW);
     // What each month held at the end of each round, and the latest records of each object.
     let mut latest: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let (mut kills, mut rounds, mut next) = (0, 0, 0u64);
-    let mut usual = Duration::from_millis(80);
-    while kills < KILLS {
-        rounds += 1;
-        assert!(rounds < 3 * KILLS, "the binary ends before it can be killed");
+    let mut next = 0u64;
+    let mut killer = Killer::new(KILLS);
+    while let Some(round) = killer.next_round() {
         let before: BTreeMap<&str, Vec<u64>> = ["2026-01", "2026-02"].map(|month| (month, ids(&bench, month))).into();
-        for _ in 0..1 + random.below(3) {
-            let (month, day, n) = (1 + random.below(2), 1 + random.below(3), random.below(3));
+        for _ in 0..1 + killer.random.below(3) {
+            let (month, day, n) = (1 + killer.random.below(2), 1 + killer.random.below(3), killer.random.below(3));
             let name = format!("2026-{month:02}-{day:02}_{n}");
-            let lines = 1 + random.below(300);
+            let lines = 1 + killer.random.below(300);
             let records: Vec<u64> = (0..lines)
                 .map(|_| {
                     next += 1;
@@ -78,34 +69,22 @@ fn kill_9_while_partitions_are_built_anew_loses_and_doubles_nothing() {
         let whole = |when: &str| {
             for (month, seen) in ["2026-01", "2026-02"].map(|month| (month, ids(&bench, month))) {
                 let fits = seen == before[month] || seen == after[month];
-                assert!(fits, "round {rounds}, {when}: {month} holds {} records", seen.len());
+                assert!(fits, "round {round}, {when}: {month} holds {} records", seen.len());
             }
         };
         for _ in 0..4 {
-            let began = Instant::now();
-            let mut child = bench.command(&["run", "-q"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            let wait = usual.mul_f64(random.unit() * 1.1);
-            while began.elapsed() < wait && child.try_wait().unwrap().is_none() {
-                std::thread::sleep(Duration::from_micros(500));
-            }
-            let was_running = child.try_wait().unwrap().is_none();
-            child.kill().unwrap();
-            child.wait().unwrap();
+            let was_running = killer.kill(&mut bench.command(&["run", "-q"]));
             whole("killed");
             if !was_running {
                 break;
             }
-            kills += 1;
         }
-        let began = Instant::now();
-        let done = bench.baler(&["run"]);
-        usual = (usual * 3 + began.elapsed().max(Duration::from_millis(20))) / 4;
-        assert_eq!(done.code, 0, "round {rounds}: {done:?}");
+        let done = killer.undisturbed(|| bench.baler(&["run"]));
+        assert_eq!(done.code, 0, "round {round}: {done:?}");
         for (month, expected) in &after {
-            assert_eq!(ids(&bench, month), *expected, "round {rounds}: {month}");
+            assert_eq!(ids(&bench, month), *expected, "round {round}: {month}");
         }
     }
-    println!("killed {kills} times in {rounds} rounds; an undisturbed run takes {usual:?}");
     let done = bench.baler(&["verify", &bench.last_run()]);
     assert_eq!(done.code, 0, "{done:?}");
 }

@@ -1,30 +1,22 @@
 //! The real binary under `kill -9` at random instants, resumed each time: no record lost or doubled, no partial or
 //! unsealed object ever listed in a target.
-//!
-//! Where it is killed is random; the seed is printed, and `BALER_KILL_SEED` replays the waits (not the scheduler).
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use baler_testkit::{S3Handle, S3Options, S3Server, SplitMix};
 
 use crate::bench::Bench;
+use crate::killer::Killer;
 
 /// How often the binary must have been killed while it ran, on each store.
 const KILLS: u32 = 110;
 
 /// Groups of one round; each has a few small objects and, on S3, one that is copied server-side.
 const DAYS: [&str; 4] = ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"];
-
-fn seed() -> u64 {
-    let seed = std::env::var("BALER_KILL_SEED").ok().and_then(|s| s.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("seed {seed}: replay with BALER_KILL_SEED={seed}");
-    seed
-}
 
 /// The inputs of a round, and what each output must be, to the byte.
 fn inputs(random: &mut SplitMix, round: u32, large: bool) -> (BTreeMap<String, Vec<u8>>, BTreeMap<String, Vec<u8>>) {
@@ -70,15 +62,9 @@ trait Target: Sync {
 
 /// Runs, kills, resumes, until the binary was killed often enough; checks the target at every step.
 fn kill_and_resume(target: &dyn Target, large: bool) {
-    let mut random = SplitMix::new(seed());
-    let (mut kills, mut rounds) = (0, 0);
-    // How long an undisturbed run takes, so that kills fall everywhere into it.
-    let mut usual = Duration::from_millis(80);
-    while kills < KILLS {
-        rounds += 1;
-        assert!(rounds < 3 * KILLS, "the binary ends before it can be killed");
-        let round = rounds;
-        let (inputs, expected) = inputs(&mut random, round, large);
+    let mut killer = Killer::new(KILLS);
+    while let Some(round) = killer.next_round() {
+        let (inputs, expected) = inputs(&mut killer.random, round, large);
         target.put(&inputs);
         let ended = AtomicBool::new(false);
         let looks = AtomicU64::new(0);
@@ -92,27 +78,15 @@ fn kill_and_resume(target: &dyn Target, large: bool) {
                 }
             });
             for _ in 0..4 {
-                let began = Instant::now();
-                let mut child = target.command(round).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-                let wait = usual.mul_f64(random.unit() * 1.1);
-                while began.elapsed() < wait && child.try_wait().unwrap().is_none() {
-                    std::thread::sleep(Duration::from_micros(500));
-                }
-                let was_running = child.try_wait().unwrap().is_none();
-                // SIGKILL: nothing of the process runs any more.
-                child.kill().unwrap();
-                child.wait().unwrap();
+                let was_running = killer.kill(&mut target.command(round));
                 let visible = target.list(&format!("out/{round}/"));
                 only_whole_outputs(&visible, &expected);
                 only_sealed(&visible, &target.log());
                 if !was_running {
                     break;
                 }
-                kills += 1;
             }
-            let began = Instant::now();
-            let done = target.command(round).output().unwrap();
-            usual = (usual * 3 + began.elapsed().max(Duration::from_millis(20))) / 4;
+            let done = killer.undisturbed(|| target.command(round).output().unwrap());
             let code = done.status.code();
             assert_eq!(code, Some(0), "round {round}: {}", String::from_utf8_lossy(&done.stderr));
             ended.store(true, Ordering::Relaxed);
@@ -121,7 +95,6 @@ fn kill_and_resume(target: &dyn Target, large: bool) {
         assert_eq!(target.list(&format!("out/{round}/")), expected, "round {round}: records lost or doubled");
         assert!(target.list(&format!("in/{round}/")).is_empty(), "round {round}: sources are left");
     }
-    println!("killed {kills} times in {rounds} rounds; an undisturbed run takes {usual:?}");
 }
 
 fn only_whole_outputs(visible: &BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String, Vec<u8>>) {

@@ -22,9 +22,12 @@ mod cli_plan;
 mod cli_run;
 #[cfg(feature = "s3")]
 mod cli_s3;
+mod cli_scatter;
 mod cli_sql;
 mod convert_kill;
 mod kill;
+mod killer;
 mod memory;
 mod outside_data;
 mod records;
+mod scatter_kill;

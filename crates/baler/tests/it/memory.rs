@@ -1,4 +1,4 @@
-//! What `convert` holds of inputs that are several times as large as the memory it is given.
+//! What `convert` and `scatter` hold of inputs that are several times as large as the memory it is given.
 //!
 //! The binary is the one that tests have: with checks that a release lacks, so that it takes rather more. What it took at
 //! most is what the kernel says of it while it runs.
@@ -167,4 +167,29 @@ fn columns_of_large_objects_are_learnt_from_a_few_of_their_bytes() {
         assert!(done.stdout.contains("would convert 1 object"), "{suffix}: {done:?}");
         assert!(most < 150_000_000, "{suffix}: {most} bytes held");
     }
+}
+
+#[test]
+fn a_batch_that_is_five_times_as_large_takes_little_more_memory() {
+    use std::io::Write;
+    let text = json_lines(10 << 20);
+    let mut peaks = Vec::new();
+    for copies in [6, 30] {
+        let bench = Bench::new(
+            "version = 1\n[stores]\nlake = \"./data\"\n[flows.f]\ndo = \"scatter\"\nfrom = \"lake:in/{batch}.jsonl\"\n\
+             split = { chunk = 1000 }\nto = \"lake:out/{batch}.jsonl.gz\"\n",
+        );
+        bench.write("data/in/b.jsonl", "");
+        let mut object = fs::File::create(bench.path("data/in/b.jsonl")).unwrap();
+        (0..copies).for_each(|_| object.write_all(text.as_bytes()).unwrap());
+        drop(object);
+        let (done, most) = bench.baler_watched(&["run", "--format", "json", "--memory", MEMORY]);
+        assert_eq!(done.code, 0, "{done:?}");
+        let records = copies * text.lines().count() as u64;
+        assert_eq!(done.json()["account"]["records_out"].as_u64(), Some(records), "{done:?}");
+        peaks.push(most);
+    }
+    println!("{} MB, then {} MB held", peaks[0] / 1_000_000, peaks[1] / 1_000_000);
+    // Threads keep what they have given back, some more and some less.
+    assert!(peaks[1] <= peaks[0] + 60_000_000 && peaks[1] <= MOST, "{peaks:?}");
 }

@@ -174,6 +174,7 @@ impl Planner<'_> {
                 key: named.key,
                 replaces: named.replaces,
                 convert: None,
+                scatter: None,
             });
         }
         for &index in &doubled {

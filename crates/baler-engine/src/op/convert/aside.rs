@@ -43,17 +43,21 @@ pub struct Aside {
 /// Reads what a flow has set aside, in the order of keys.
 ///
 /// Cost: a GET for each quarantine file and each plan of a run that wrote one or came later.
-/// Errors: [`EngineError::Unfit`] for a flow that does not convert.
+/// Errors: [`EngineError::Unfit`] for a flow that combines.
 pub async fn set_aside(flow: &Flow, state: &LedgerState) -> Result<Vec<Aside>, EngineError> {
-    let Operation::Convert(options) = &flow.config.operation else {
-        return Err(EngineError::Unfit {
-            store: flow.name().to_owned(),
-            role: "for this",
-            detail: "it does not convert, and sets no records aside".to_owned(),
-            hint: "name a flow with `do = \"convert\"`".to_owned(),
-        });
+    let quarantine = match &flow.config.operation {
+        Operation::Convert(options) => &options.quarantine,
+        Operation::Scatter(options) => &options.quarantine,
+        Operation::Combine(_) => {
+            return Err(EngineError::Unfit {
+                store: flow.name().to_owned(),
+                role: "for this",
+                detail: "it combines, and sets no records aside".to_owned(),
+                hint: "name a flow with `do = \"convert\"` or `do = \"scatter\"`".to_owned(),
+            });
+        }
     };
-    let prefix = format!("{}/{}/", options.quarantine, flow.name());
+    let prefix = format!("{quarantine}/{}/", flow.name());
     // Of each object the last run that read it: what earlier ones set aside of it does not count any more.
     let mut last: BTreeMap<Key, (RunId, String)> = BTreeMap::new();
     for run in state.runs().iter().filter(|run| run.committed.is_some()) {

@@ -12,7 +12,7 @@ use baler_format::decode::{self, Source};
 use baler_format::schema::Inference;
 use baler_format::schema::{Column, Drift, S3db, Schema, settle};
 use baler_model::config::{ConvertConfig, SchemaBase};
-use baler_model::ledger::{ConvertOptions, DriftPolicy, Failure, OperationOptions, PlannedSchema};
+use baler_model::ledger::{DriftPolicy, Failure, OperationOptions, PlannedSchema};
 use baler_model::{InputVersion, Partition, RenderContext};
 use baler_store::{ByteRange, StoreError};
 use bytes::Bytes;
@@ -115,14 +115,22 @@ pub(crate) async fn resolve(
 
 /// The schemas of the last committed run of a flow. Cost: one GET.
 pub async fn of_last_run(flow: &Flow, state: &LedgerState) -> Result<Vec<PlannedSchema>, EngineError> {
-    Ok(last_options(flow, state).await?.map(|options| options.schemas).unwrap_or_default())
+    Ok(match last_options(flow, state).await? {
+        Some(OperationOptions::Convert(options)) => options.schemas,
+        Some(OperationOptions::Scatter(options)) => options.schema.into_iter().collect(),
+        Some(OperationOptions::Combine(_)) | None => Vec::new(),
+    })
 }
 
 /// The schemas of the last committed run of a flow, for people: where it has SQL, the columns that came out of that.
 ///
 /// Cost: one GET.
 pub async fn written_by_last_run(flow: &Flow, state: &LedgerState) -> Result<Vec<PlannedSchema>, EngineError> {
-    let Some(options) = last_options(flow, state).await? else { return Ok(Vec::new()) };
+    let options = match last_options(flow, state).await? {
+        Some(OperationOptions::Convert(options)) => options,
+        Some(OperationOptions::Scatter(options)) => return Ok(options.schema.into_iter().collect()),
+        Some(OperationOptions::Combine(_)) | None => return Ok(Vec::new()),
+    };
     let Some(sql) = &options.sql else { return Ok(options.schemas) };
     let written = |schema: PlannedSchema| {
         let columns = schema.columns.parse::<Schema>().map_err(|error| error.to_string());
@@ -141,17 +149,14 @@ pub async fn written_by_last_run(flow: &Flow, state: &LedgerState) -> Result<Vec
     Ok(options.schemas.into_iter().map(written).collect())
 }
 
-async fn last_options(flow: &Flow, state: &LedgerState) -> Result<Option<Box<ConvertOptions>>, EngineError> {
+async fn last_options(flow: &Flow, state: &LedgerState) -> Result<Option<OperationOptions>, EngineError> {
     let Some(run) = state.runs().iter().rev().find(|run| run.committed.is_some()) else { return Ok(None) };
     let plan = flow.ledger.read_plan(run).await.map_err(flow.ledger_error())?;
-    Ok(match plan.header.operation {
-        OperationOptions::Convert(options) => Some(options),
-        OperationOptions::Combine(_) => None,
-    })
+    Ok(Some(plan.header.operation))
 }
 
 /// The schema that the last committed run of a flow pinned.
-async fn pinned(flow: &Flow, state: &LedgerState) -> Result<Option<Schema>, EngineError> {
+pub(crate) async fn pinned(flow: &Flow, state: &LedgerState) -> Result<Option<Schema>, EngineError> {
     let schemas = of_last_run(flow, state).await?;
     let inferred = schemas.iter().find(|schema| schema.origin == INFERRED);
     Ok(inferred.and_then(|schema| schema.columns.parse().ok()))
@@ -166,7 +171,7 @@ fn refused(group: &Group, failure: Failure) -> FailureReport {
     FailureReport::new(name, failure)
 }
 
-fn declared(columns: &[(String, String)]) -> Result<Schema, String> {
+pub(crate) fn declared(columns: &[(String, String)]) -> Result<Schema, String> {
     let column = |(name, kind): &(String, String)| {
         Column::parse(name, kind).map_err(|error| format!("column `{name}`: {error}"))
     };

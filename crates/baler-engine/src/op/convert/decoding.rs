@@ -22,7 +22,7 @@ use super::job::{Job, scrub_failed};
 use super::kinds;
 use super::rejects::SetAside;
 use super::scrub::{Identity, Scrubbed};
-use crate::error::TaskError;
+use crate::error::{TaskError, with_causes};
 
 /// Compressed objects that grow to no more than this are decompressed at once, which is faster.
 const AT_ONCE: usize = 48 << 20;
@@ -313,16 +313,6 @@ impl Unreadable<'_> {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 impl Job {
     /// Scrubs rows and adds the columns that tell where they came from.
     fn piece(&self, number: usize, decoded: Decoded) -> Result<Piece, TaskError> {
@@ -391,10 +381,10 @@ impl Job {
 }
 
 /// An object in a store, read in ranges by a thread that may block.
-pub(super) struct Remote {
-    pub(super) runtime: tokio::runtime::Handle,
-    pub(super) store: Arc<dyn baler_store::Store>,
-    pub(super) input: InputVersion,
+pub(crate) struct Remote {
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) store: Arc<dyn baler_store::Store>,
+    pub(crate) input: InputVersion,
 }
 
 impl Ranges for Remote {

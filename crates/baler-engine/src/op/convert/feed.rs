@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use baler_model::InputVersion;
-use baler_store::{Store, StoreError, StoreKind};
+use baler_store::{ByteRange, Store, StoreError, StoreKind};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -16,13 +16,15 @@ use super::decoding::Remote;
 use crate::env::Limits;
 
 /// Objects up to this many bytes are brought whole.
-pub(super) const WHOLE: u64 = 8 << 20;
+pub(crate) const WHOLE: u64 = 8 << 20;
 /// Bytes of whole objects that wait or are being decompressed at a time.
 const WINDOW: u64 = 2 * WHOLE;
 /// Objects of a directory that are read at once: each is read by a thread, and a disk has no more to give.
 const FILES_AT_ONCE: usize = 8;
 /// Chunks of a large object that wait for its decoder.
 const CHUNKS: usize = 16;
+/// As [`CHUNKS`], of a directory, whose chunks are large and soon there.
+const CHUNKS_OF_FILE: usize = 4;
 
 /// The bytes of an input.
 pub(super) enum Body {
@@ -53,10 +55,7 @@ pub(super) async fn feed(
     to: mpsc::Sender<Fetched>,
 ) {
     let window = Arc::new(Semaphore::new(usize::try_from(WINDOW).unwrap_or(usize::MAX)));
-    let at_once = match source.info().kind {
-        StoreKind::Directory => limits.concurrency.min(FILES_AT_ONCE),
-        StoreKind::S3 | StoreKind::Azure | StoreKind::Gcs | StoreKind::Memory => limits.concurrency,
-    };
+    let at_once = if is_directory(&*source) { limits.concurrency.min(FILES_AT_ONCE) } else { limits.concurrency };
     let fetched = ranged.into_iter().enumerate().map(|(number, ranged)| {
         let (inputs, source, limits, window) =
             (Arc::clone(&inputs), Arc::clone(&source), limits.clone(), Arc::clone(&window));
@@ -89,7 +88,7 @@ pub(super) async fn feed(
     }
 }
 
-async fn whole(source: &dyn Store, limits: &Limits, input: &InputVersion) -> Result<Bytes, StoreError> {
+pub(crate) async fn whole(source: &dyn Store, limits: &Limits, input: &InputVersion) -> Result<Bytes, StoreError> {
     let _permit = limits.request().await;
     let mut get = source.get(&input.key, None, Some(&input.version())).await?;
     let mut first = get.body.try_next().await?.unwrap_or_default();
@@ -117,12 +116,34 @@ fn of_another_size(source: &dyn Store, input: &InputVersion, bytes: u64) -> Stor
     }
 }
 
+fn is_directory(source: &dyn Store) -> bool {
+    match source.info().kind {
+        StoreKind::Directory => true,
+        StoreKind::S3 | StoreKind::Azure | StoreKind::Gcs | StoreKind::Memory => false,
+    }
+}
+
 /// Lets a large object flow into a channel under this permit; it stops when the reader is dropped.
 pub(super) fn flow(source: Arc<dyn Store>, permit: OwnedSemaphorePermit, input: InputVersion) -> Chunks {
-    let (to, chunks) = mpsc::channel(CHUNKS);
+    flowing(source, Some(permit), input, None)
+}
+
+/// Lets an object, or a range of it, flow into a channel; it stops when the reader is dropped.
+pub(crate) fn flow_range(source: Arc<dyn Store>, input: InputVersion, range: Option<ByteRange>) -> Chunks {
+    flowing(source, None, input, range)
+}
+
+fn flowing(
+    source: Arc<dyn Store>,
+    permit: Option<OwnedSemaphorePermit>,
+    input: InputVersion,
+    range: Option<ByteRange>,
+) -> Chunks {
+    let (to, chunks) = mpsc::channel(if is_directory(&*source) { CHUNKS_OF_FILE } else { CHUNKS });
+    let wanted = range.map_or(input.size, ByteRange::len);
     tokio::spawn(async move {
         let _permit = permit;
-        let mut get = match source.get(&input.key, None, Some(&input.version())).await {
+        let mut get = match source.get(&input.key, range, Some(&input.version())).await {
             Ok(get) => get,
             Err(error) => return drop(to.send(Err(error)).await),
         };
@@ -133,7 +154,7 @@ pub(super) fn flow(source: Arc<dyn Store>, permit: OwnedSemaphorePermit, input: 
                     bytes += chunk.len() as u64;
                     Ok(chunk)
                 }
-                Ok(None) if bytes == input.size => return,
+                Ok(None) if bytes == wanted => return,
                 Ok(None) => Err(of_another_size(&*source, &input, bytes)),
                 Err(error) => Err(error),
             };
@@ -147,14 +168,14 @@ pub(super) fn flow(source: Arc<dyn Store>, permit: OwnedSemaphorePermit, input: 
 }
 
 /// The bytes of a large object, read by a thread that may block.
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     chunks: mpsc::Receiver<Result<Bytes, StoreError>>,
     held: Bytes,
 }
 
 impl Chunks {
     /// The first bytes, which are read again.
-    pub(super) fn peek(&mut self) -> io::Result<&[u8]> {
+    pub(crate) fn peek(&mut self) -> io::Result<&[u8]> {
         while self.held.is_empty() {
             match self.chunks.blocking_recv() {
                 Some(Ok(chunk)) => self.held = chunk,

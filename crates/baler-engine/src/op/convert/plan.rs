@@ -418,6 +418,7 @@ impl Planner<'_> {
                 key: first.key.clone(),
                 replaces: first.replaces.clone(),
                 convert: Some(Box::new(convert)),
+                scatter: None,
             });
         }
         Ok(tasks)

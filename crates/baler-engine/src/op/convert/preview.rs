@@ -53,7 +53,12 @@ pub async fn preview(flow: &Flow, state: &LedgerState, limit: usize) -> Result<P
         return Err(EngineError::Unfit {
             store: flow.name().to_owned(),
             role: "for this",
-            detail: "it does not convert: what comes out is what goes in".to_owned(),
+            detail: match &planned.plan.header.operation {
+                OperationOptions::Scatter(_) => "it scatters: what comes out is what its steps answer".to_owned(),
+                OperationOptions::Combine(_) | OperationOptions::Convert(_) => {
+                    "it does not convert: what comes out is what goes in".to_owned()
+                }
+            },
             hint: "name a flow with `do = \"convert\"`".to_owned(),
         });
     };

@@ -6,17 +6,17 @@ use serde::Serialize;
 
 /// Something that was set aside.
 #[derive(Debug, Clone)]
-pub(super) struct SetAside {
+pub(crate) struct SetAside {
     /// Where it stood; nothing for an object that cannot be read at all.
-    pub(super) position: Option<Position>,
-    pub(super) reason: String,
+    pub(crate) position: Option<Position>,
+    pub(crate) reason: String,
     /// Its first bytes.
-    pub(super) raw: Vec<u8>,
+    pub(crate) raw: Vec<u8>,
 }
 
 impl SetAside {
     /// A stretch of an object, or the whole of it.
-    pub(super) fn stretch(position: Option<Position>, reason: String) -> Self {
+    pub(crate) fn stretch(position: Option<Position>, reason: String) -> Self {
         Self { position, reason, raw: Vec::new() }
     }
 
@@ -56,7 +56,7 @@ struct Line<'a> {
 }
 
 /// Appends a line.
-pub(super) fn write_line(input: &InputVersion, aside: &SetAside, out: &mut Vec<u8>) {
+pub(crate) fn write_line(input: &InputVersion, aside: &SetAside, out: &mut Vec<u8>) {
     let (line, offset, row) = match aside.position {
         None => (None, None, None),
         Some(Position::Line { line, offset }) => (Some(line), Some(offset), None),

@@ -28,7 +28,7 @@ const ROOM: usize = 2 * PART;
 const ENDING: usize = 16;
 
 /// What a thread asks of the store.
-pub(super) enum Step {
+pub(crate) enum Step {
     /// An output begins.
     Begin { output: usize, key: Key, content_type: &'static str },
     /// A part of it, numbered from 1.
@@ -142,7 +142,7 @@ struct Begun {
 ///
 /// When it fails, or is dropped, outputs that were begun stay staged under this attempt, which no mark names: they are
 /// given up where that can still be done, else left to `gc`.
-pub(super) async fn upload(
+pub(crate) async fn upload(
     target: Arc<dyn Store>,
     stamp: Stamp,
     steps: impl Stream<Item = Step> + Unpin,

@@ -127,6 +127,7 @@ pub(crate) fn staged_mark(run: u8, task: u32) -> Mark {
         account: Account::default(),
         work: Work::default(),
         records: Vec::new(),
+        chunk: None,
     };
     mark(run, task, outcome)
 }

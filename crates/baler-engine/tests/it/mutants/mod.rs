@@ -94,6 +94,7 @@ fn mark(task: u32, generation: u32, attempt: &str) -> Mark {
             account: Account::default(),
             work: Work::default(),
             records: Vec::new(),
+            chunk: None,
         },
     }
 }

@@ -1,0 +1,368 @@
+//! Takes one chunk: each of its records goes through the steps and into the table, and its answer into the chunk's part of the
+//! result, which is a private object; so are the lines of those that failed.
+//!
+//! All of it may be done twice: rows of the table are ordered by (batch time, run, number), private objects lie under the
+//! attempt's key.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use baler_format::codec::{self, Codec, Compression};
+use baler_format::decode::{DecodeOptions, TextFrom};
+use baler_format::schema::Schema;
+use baler_model::ledger::{
+    Account, ChunkDone, ChunkTask, EachOptions, FailedRecord, Failure, GatherTask, PrivateObject, ResultShape,
+    ScatterOptions, Task, Work,
+};
+use baler_model::{AttemptId, FlowName, InputVersion, Key, Kind, RunId};
+use baler_store::{Clock, Crc64};
+use bytes::Bytes;
+
+use super::super::convert::columns::INFERRED;
+use super::super::convert::kinds::{self, InputKind};
+use super::super::convert::rejects::{SetAside, write_line};
+use super::each::{self, Identity, Step, Steps};
+use super::reading::Body;
+use super::records::{Records, Request, Verdict, Window, unreadable};
+use super::table::Table;
+use super::workers::Workers;
+use crate::error::TaskError;
+use crate::flow::Flow;
+use crate::ledger::intermediate_key;
+use crate::op::Done;
+use crate::upsert::Order;
+
+/// What an answer adds to a record, about. Units: bytes.
+const ANSWER: usize = 80;
+/// So many reasons are told apart in a chunk.
+const REASONS: usize = 100;
+/// What a record is answered that went through, unless a step said something.
+const OK: &str = "Ok";
+/// What a record is answered that a query left out.
+const LEFT_OUT: &str = "Left out";
+
+/// What all chunks of a run share.
+pub(crate) struct Job {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) table: Option<Table>,
+    pub(crate) schema: Option<Schema>,
+    pub(crate) decoding: DecodeOptions,
+    pub(crate) compression: Compression,
+    pub(crate) shape: ResultShape,
+    /// A compressed input may grow to so many times its size.
+    pub(crate) max_expansion: u64,
+    /// Nothing where steps wait for others.
+    workers: Option<Workers>,
+}
+
+/// What all chunks of a batch share.
+pub(crate) struct Batch {
+    pub(crate) job: Arc<Job>,
+    pub(crate) input: InputVersion,
+    pub(crate) kind: InputKind,
+    pub(crate) gather: GatherTask,
+    pub(crate) order: Order,
+    pub(crate) identity: Identity,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Job {
+    /// Makes steps ready and opens the table. Errors: a plan that this process cannot execute now.
+    pub(crate) async fn open(flow: &Flow, options: &ScatterOptions) -> Result<Self, TaskError> {
+        let invalid = |failure: Failure| TaskError { kind: Kind::Invalid, failure };
+        let planned = |error: String| invalid(Failure { error, hint: None });
+        let workers = if options.each.iter().any(waits) { None } else { Some(Workers::start().map_err(no_threads)?) };
+        let compression = compression(options).map_err(planned)?;
+        let (schema, decoding) = columns(options).map_err(planned)?;
+        let Steps { steps, columns } = each::steps(options, schema.as_ref(), &decoding).map_err(invalid)?;
+        let table = match (&options.upsert, columns) {
+            (None, _) => None,
+            (Some(upsert), Some((schema, decoding))) => Some(Table::open(flow, upsert, schema, decoding).await?),
+            (Some(_), None) => return Err(planned("the plan has an upsert and no columns".to_owned())),
+        };
+        Ok(Self {
+            steps,
+            table,
+            schema,
+            decoding,
+            compression,
+            shape: options.result.shape,
+            max_expansion: options.max_expansion,
+            workers,
+        })
+    }
+}
+
+pub(crate) fn compression(options: &ScatterOptions) -> Result<Compression, String> {
+    let name = &options.result.codec;
+    let codec = Codec::from_name(name).ok_or_else(|| format!("`{name}` is no codec"))?;
+    Compression::try_new(codec, options.result.level).map_err(|error| error.to_string())
+}
+
+/// The columns of records as they come, and how they are read.
+pub(crate) fn columns(options: &ScatterOptions) -> Result<(Option<Schema>, DecodeOptions), String> {
+    let Some(planned) = &options.schema else { return Ok((None, DecodeOptions::default())) };
+    let schema = planned.columns.parse::<Schema>().map_err(|error| error.to_string())?;
+    let text_from = if planned.origin == INFERRED { TextFrom::Anything } else { TextFrom::Text };
+    Ok((Some(schema), DecodeOptions { text_from, ..DecodeOptions::default() }))
+}
+
+impl Batch {
+    /// The batch that a task gathers. Errors: one that the plan cannot mean.
+    pub(crate) fn new(
+        job: &Arc<Job>,
+        flow: &Flow,
+        run: &RunId,
+        options: &ScatterOptions,
+        task: &Task,
+    ) -> Result<Self, TaskError> {
+        let internal = |error: String| TaskError { kind: Kind::Internal, failure: Failure { error, hint: None } };
+        let (Some(gather), Some(input)) = (task.gather(), task.inputs.first()) else {
+            return Err(internal(format!("task {} gathers nothing", task.task)));
+        };
+        let kind = kinds::input_kind(options.input.as_ref(), &options.records, input.key.as_str()).map_err(internal)?;
+        Ok(Self {
+            job: Arc::clone(job),
+            input: input.clone(),
+            kind,
+            gather: gather.clone(),
+            order: Order { batch_time: gather.batch_time, run: run.clone() },
+            identity: Identity { prefix: format!("{}/{}/", flow.name(), input.etag) },
+            clock: Arc::clone(&flow.env.clock),
+        })
+    }
+}
+
+/// What is made of a chunk, window by window.
+#[derive(Default)]
+struct Made {
+    /// Members of the result's codec, one for each window.
+    result: Vec<u8>,
+    aside: Vec<u8>,
+    succeeded: u64,
+    failed: u64,
+    left_out: u64,
+    reasons: BTreeMap<String, u64>,
+    first_error: Option<FailedRecord>,
+    last_error: Option<FailedRecord>,
+}
+
+/// Where an attempt at a chunk keeps its part of the result, and right behind it its lines of the quarantine file.
+pub(crate) fn private_key(flow: &FlowName, run: &RunId, task: &Task, attempt: &AttemptId) -> Key {
+    intermediate_key(flow, run, task.task, attempt)
+}
+
+/// Attempts a chunk. Cost: a PUT.
+pub(crate) async fn take(
+    flow: &Flow,
+    run: &RunId,
+    batch: &Arc<Batch>,
+    task: &Task,
+    chunk: ChunkTask,
+    body: &Body,
+    attempt: &AttemptId,
+) -> Result<Done, TaskError> {
+    let place = match &batch.job.workers {
+        Some(workers) => Some(workers.place().await),
+        None => None,
+    };
+    let began = flow.env.clock.now();
+    let (shared, body) = (Arc::clone(batch), body.clone());
+    // Of Parquet the metadata is read here.
+    let opened = blocking(&batch.job, move || {
+        let (job, header) = (&shared.job, shared.gather.header.as_deref());
+        Records::open(&shared.kind.format, job.schema.as_ref(), &job.decoding, &chunk, header, body.source())
+    });
+    let mut records = opened.await.map_err(|error| unreadable(&batch.input, &error))?;
+    let mut made = Made::default();
+    loop {
+        let shared = Arc::clone(batch);
+        let (returned, window) = blocking(&batch.job, move || {
+            let window = records.next_window().map_err(|error| unreadable(&shared.input, &error));
+            let window = window.and_then(|window| match window {
+                Some(_) => Ok(window),
+                None => records.refuse_unknown(&shared.job.decoding).map(|()| None),
+            });
+            let window = window.and_then(|window| {
+                let Some(mut window) = window else { return Ok(None) };
+                for step in &shared.job.steps {
+                    step.take(&mut window, &shared.identity, &*shared.clock)?;
+                }
+                let rows = match &shared.job.table {
+                    Some(table) => table.rows(&mut window)?,
+                    None => Vec::new(),
+                };
+                Ok(Some((window, rows)))
+            });
+            (records, window)
+        })
+        .await;
+        records = returned;
+        let Some((mut window, rows)) = window? else { break };
+        if let Some(table) = &batch.job.table {
+            table.take(&batch.order, batch.gather.before, &mut window, &rows).await?;
+        }
+        drop(rows);
+        let shared = Arc::clone(batch);
+        made = blocking(&batch.job, move || {
+            let added = made.add(&shared, &window);
+            added.map(|()| made)
+        })
+        .await?;
+    }
+    drop(place);
+    let Made { result, aside, succeeded, failed, left_out, reasons, first_error, last_error } = made;
+    let kept = |bytes: &[u8]| PrivateObject { size: bytes.len() as u64, crc64nvme: Crc64::of(bytes) };
+    let (of_result, of_aside) = (kept(&result), (!aside.is_empty()).then(|| kept(&aside)));
+    let mut both = result;
+    both.extend_from_slice(&aside);
+    drop(aside);
+    let key = private_key(flow.ledger.flow(), run, task, attempt);
+    {
+        let _permit = flow.env.limits.request().await;
+        flow.target.put(&key, Bytes::from(both)).await?;
+    }
+    let millis = flow.env.clock.now().duration_since(began).as_millis();
+    let account = Account {
+        records_in: Some(succeeded + failed + left_out),
+        records_out: Some(succeeded),
+        quarantined: Some(failed),
+        filtered: Some(left_out),
+        ..Account::default()
+    };
+    let work = Work { bytes_copied: 0, bytes_through: 0, millis: u64::try_from(millis).unwrap_or(0) };
+    let chunk =
+        Some(Box::new(ChunkDone { began, result: of_result, aside: of_aside, reasons, first_error, last_error }));
+    Ok(Done { outputs: Vec::new(), account, work, records: Vec::new(), chunk })
+}
+
+/// Whether a step waits for somebody.
+fn waits(each: &EachOptions) -> bool {
+    match each {
+        EachOptions::Program { .. } | EachOptions::Http { .. } => true,
+        EachOptions::JsonSchema { .. } | EachOptions::Sql { .. } => false,
+    }
+}
+
+fn no_threads(error: std::io::Error) -> TaskError {
+    TaskError {
+        kind: Kind::Transient,
+        failure: Failure { error: format!("no thread can be started: {error}"), hint: None },
+    }
+}
+
+/// Does what takes a processor's time where it may.
+async fn blocking<T: Send + 'static>(job: &Job, work: impl FnOnce() -> T + Send + 'static) -> T {
+    match &job.workers {
+        Some(workers) => workers.run(work).await,
+        None => {
+            let ended = tokio::task::spawn_blocking(work).await;
+            ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        }
+    }
+}
+
+impl Made {
+    fn add(&mut self, batch: &Batch, window: &Window) -> Result<(), TaskError> {
+        let mut answers = Vec::with_capacity(window.text.len() + window.items.len() * ANSWER);
+        for item in &window.items {
+            let (success, message) = match &item.verdict {
+                Verdict::Passed(message) => (true, message.as_deref().unwrap_or(OK)),
+                Verdict::Failed(reason) => (false, reason.as_str()),
+                Verdict::LeftOut => (true, LEFT_OUT),
+            };
+            let request = match &item.request {
+                Request::Json(range) => Some(&window.text[range.clone()]),
+                Request::Other(_) => None,
+            };
+            match request {
+                Some(request) => {
+                    write_response(batch.job.shape, item.index, Asked::Json(request), success, message, &mut answers)
+                }
+                None => {
+                    let Request::Other(raw) = &item.request else { continue };
+                    let raw = String::from_utf8_lossy(raw);
+                    write_response(batch.job.shape, item.index, Asked::Text(&raw), success, message, &mut answers);
+                }
+            }
+            match &item.verdict {
+                Verdict::Passed(_) => self.succeeded += 1,
+                Verdict::LeftOut => self.left_out += 1,
+                Verdict::Failed(_) => self.failed += 1,
+            }
+            if success {
+                continue;
+            }
+            let raw = match &item.request {
+                Request::Json(range) => window.text[range.clone()].to_vec(),
+                Request::Other(raw) => raw.clone(),
+            };
+            let aside = SetAside { position: Some(item.position), reason: message.to_owned(), raw };
+            write_line(&batch.input, &aside, &mut self.aside);
+            let is_told = self.reasons.len() < REASONS || self.reasons.contains_key(message);
+            *self.reasons.entry(if is_told { message.to_owned() } else { String::new() }).or_default() += 1;
+            let failed = FailedRecord { index: item.index, message: message.to_owned() };
+            self.first_error.get_or_insert_with(|| failed.clone());
+            self.last_error = Some(failed);
+        }
+        let compression = batch.job.compression;
+        if compression == Compression::NONE && self.result.is_empty() {
+            self.result = answers;
+            return Ok(());
+        }
+        let member = codec::encode_whole(compression, &answers).map_err(|error| TaskError {
+            kind: Kind::Transient,
+            failure: Failure { error: format!("a part of the result cannot be compressed: {error}"), hint: None },
+        })?;
+        self.result.extend_from_slice(&member);
+        Ok(())
+    }
+}
+
+/// What a record was.
+pub(super) enum Asked<'a> {
+    /// JSON, on one line.
+    Json(&'a [u8]),
+    /// The beginning of something else.
+    Text(&'a str),
+    /// Nothing that could be read.
+    Nothing,
+}
+
+/// Writes the answer to a record; in a document a comma stands before all but the first.
+pub(super) fn write_response(
+    shape: ResultShape,
+    index: u64,
+    request: Asked<'_>,
+    success: bool,
+    message: &str,
+    out: &mut Vec<u8>,
+) {
+    match shape {
+        ResultShape::Document if index > 0 => out.extend_from_slice(b",\n"),
+        ResultShape::Document | ResultShape::Lines => {}
+    }
+    out.extend_from_slice(b"{\"index\":");
+    out.extend_from_slice(index.to_string().as_bytes());
+    out.extend_from_slice(b",\"request\":");
+    let json = |out: &mut Vec<u8>, text: &str| {
+        serde_json::to_writer(out, text).expect("writing to memory cannot fail");
+    };
+    match request {
+        Asked::Json(request) => out.extend_from_slice(request),
+        Asked::Text(text) => json(out, text),
+        Asked::Nothing => out.extend_from_slice(b"null"),
+    }
+    match (success, message) {
+        (true, OK) => out.extend_from_slice(b",\"response\":{\"success\":true,\"message\":\"Ok\"}}"),
+        (success, message) => {
+            out.extend_from_slice(format!(",\"response\":{{\"success\":{success},\"message\":").as_bytes());
+            json(out, message);
+            out.extend_from_slice(b"}}");
+        }
+    }
+    match shape {
+        ResultShape::Lines => out.push(b'\n'),
+        ResultShape::Document => {}
+    }
+}
