@@ -214,7 +214,8 @@ impl Store for DirectoryStore {
 
     async fn get(&self, key: &Key, range: Option<ByteRange>, version: Option<&ObjectVersion>) -> Result<Get> {
         let (tree, key, version) = (self.tree.clone(), key.clone(), version.cloned());
-        blocking(move || read::get(&tree, key, range, version.as_ref())).await
+        let memory = read::room(range);
+        blocking(move || read::get(&tree, key, range, version.as_ref(), memory)).await
     }
 
     async fn put_if_absent(&self, key: &Key, body: Bytes, _write_id: &WriteId) -> Result<PutOutcome> {

@@ -49,12 +49,13 @@ impl Tree {
 /// Opens an object and reads its first bytes; the rest is read as it is asked for.
 ///
 /// The open file is the version: one that replaces it by renaming is not seen. Writes into the file itself are, by its
-/// size and time behind each chunk.
+/// size and time behind each chunk. The first bytes are read into `memory`, whatever room that has.
 pub(super) fn get(
     tree: &Arc<Tree>,
     key: Key,
     range: Option<ByteRange>,
     version: Option<&ObjectVersion>,
+    memory: Vec<u8>,
 ) -> Result<Get> {
     Meter::add(&tree.meter.get, 1);
     let Some(root) = tree.open_root()? else { return Err(tree.not_found(&key)) };
@@ -71,12 +72,13 @@ pub(super) fn get(
         ByteRange::new(start, r.end.clamp(start, found.size))
     });
     let mut reading = Reading { tree: tree.clone(), key, file, version: found, next: range.start, end: range.end };
-    let first = if range.is_empty() { None } else { Some(reading.chunk()?) };
+    let first = if range.is_empty() { None } else { Some(reading.chunk(memory)?) };
     let rest = stream::try_unfold(reading, |mut reading| async move {
         if reading.next == reading.end {
             return Ok(None);
         }
-        blocking(move || reading.chunk().map(|bytes| Some((bytes, reading)))).await
+        let memory = Vec::with_capacity(reading.want());
+        blocking(move || reading.chunk(memory).map(|bytes| Some((bytes, reading)))).await
     });
     let body = stream::iter(first.map(Ok::<Bytes, StoreError>)).chain(rest).boxed();
     Ok(Get { version: found.object_version(), size: found.size, range, write_id: None, body })
@@ -92,9 +94,15 @@ struct Reading {
 }
 
 impl Reading {
-    fn chunk(&mut self) -> Result<Bytes> {
-        let want = usize::try_from(CHUNK.min(self.end - self.next)).expect("a chunk fits memory");
-        let mut bytes = Vec::with_capacity(want);
+    /// Bytes of the next chunk.
+    fn want(&self) -> usize {
+        of_chunk(self.end - self.next)
+    }
+
+    /// Reads the next chunk into memory that may have room for it.
+    fn chunk(&mut self, mut bytes: Vec<u8>) -> Result<Bytes> {
+        let want = self.want();
+        bytes.reserve_exact(want);
         let read = read_whole(&self.file, &mut bytes, want, self.next);
         let read = read.map_err(|e| self.tree.fail(e, "read", self.key.as_str()))?;
         let stat = rustix::fs::fstat(&self.file).map_err(|e| self.tree.fail(e, "read", self.key.as_str()))?;
@@ -111,6 +119,17 @@ impl Reading {
         self.next += read as u64;
         Ok(bytes.into())
     }
+}
+
+/// Room for the first bytes of a range. Whoever asks for them has it made, and not one after the other of the many threads that
+/// read: each would keep memory for what it read.
+pub(super) fn room(range: Option<ByteRange>) -> Vec<u8> {
+    range.map_or_else(Vec::new, |range| Vec::with_capacity(of_chunk(range.len())))
+}
+
+/// Bytes of the first chunk of so many.
+fn of_chunk(bytes: u64) -> usize {
+    usize::try_from(CHUNK.min(bytes)).expect("a chunk fits memory")
 }
 
 /// Appends up to `want` bytes from an offset on, fewer only at the end of the file; there is room for them. Returns how many.
