@@ -1,7 +1,7 @@
 //! Measures upserts against what somebody would write by hand for the same rows.
 //!
-//! `cargo run --release -p baler-engine --example upsert_speed -- [rows] [repeats]`: seconds on the wall, the best of the
-//! repeats, which take turns. PostgreSQL is one that tests start (`baler_testkit::postgres`); its files are not synced. By hand:
+//! `cargo run --release -p baler-engine --example upsert_speed -- [rows] [repeats]`: seconds on the wall, medians of the repeats,
+//! in which both sides take turns. PostgreSQL is one that tests start (`baler_testkit::postgres`); its files are not synced. By hand:
 //! for SQLite a prepared statement in one transaction; for PostgreSQL the library's binary COPY into a temporary table and one
 //! `INSERT … ON CONFLICT DO UPDATE`, without an order and without looking for keys that stand twice. Each is measured into an
 //! empty table and again over the same rows.
@@ -107,11 +107,26 @@ async fn upsert(table: &mut dyn Upsert, schema: &Schema, batch: &RecordBatch) {
     assert_eq!((written.taken, written.refused.len()), (numbers.len() as u64, 0));
 }
 
-fn tell(name: &str, best: [[f64; 2]; 2]) {
-    for (over, [ours, by_hand]) in ["an empty table", "the same rows"].iter().zip(best) {
+/// What both sides took in each turn, over an empty table and then over the same rows. Units: seconds.
+type Turns = [Vec<[f64; 2]>; 2];
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+/// Prints the medians of the sides and of the ratios of their pairs, and each ratio.
+fn tell(name: &str, turns: &Turns) {
+    for (over, turns) in ["an empty table", "the same rows"].iter().zip(turns) {
+        let ratios = turns.iter().map(|[ours, by_hand]| by_hand / ours);
+        let each: Vec<String> = ratios.clone().map(|ratio| format!("{ratio:.3}")).collect();
+        let (ours, by_hand) = (median(turns.iter().map(|turn| turn[0])), median(turns.iter().map(|turn| turn[1])));
         println!(
-            "{name:<11} into {over:<15} ours {ours:6.3} s, by hand {by_hand:6.3} s: {:.2} of its speed",
-            by_hand / ours
+            "{name:<11} into {over:<15} ours {ours:6.3} s, by hand {by_hand:6.3} s: {:.3} of its speed: {}",
+            median(ratios),
+            each.join(" ")
         );
     }
 }
@@ -122,34 +137,34 @@ async fn main() {
     let (count, repeats) = (words.next().unwrap_or(200_000), words.next().unwrap_or(3));
     let schema: Schema = "item: int64, price: float64, name: text, stock: int64".parse().unwrap();
     let batch = rows(&schema, count);
-    let mut best = [[f64::MAX; 2]; 2];
+    let mut turns = Turns::default();
     for _ in 0..repeats {
         let dir = tempfile::TempDir::new().unwrap();
-        for round in &mut best {
+        for round in &mut turns {
             let start = Instant::now();
             upsert(&mut SqliteTable::open(&dir.path().join("ours.db"), target()).unwrap(), &schema, &batch).await;
-            round[0] = round[0].min(start.elapsed().as_secs_f64());
+            let took = start.elapsed().as_secs_f64();
             let start = Instant::now();
             sqlite_by_hand(&dir.path().join("by_hand.db"), &batch);
-            round[1] = round[1].min(start.elapsed().as_secs_f64());
+            round.push([took, start.elapsed().as_secs_f64()]);
         }
     }
-    tell("SQLite", best);
+    tell("SQLite", &turns);
     let Some(server) = Postgres::start() else { return };
     let mut by_hand = connect(&server).await;
-    let mut best = [[f64::MAX; 2]; 2];
+    let mut turns = Turns::default();
     for _ in 0..repeats {
         let create = format!("DROP TABLE IF EXISTS items, by_hand; CREATE TABLE by_hand {CREATE}");
         by_hand.batch_execute(&create).await.unwrap();
         let mut ours = PostgresTable::new(connect(&server).await, "items", target());
-        for round in &mut best {
+        for round in &mut turns {
             let start = Instant::now();
             upsert(&mut ours, &schema, &batch).await;
-            round[0] = round[0].min(start.elapsed().as_secs_f64());
+            let took = start.elapsed().as_secs_f64();
             let start = Instant::now();
             postgres_by_hand(&mut by_hand, &batch).await;
-            round[1] = round[1].min(start.elapsed().as_secs_f64());
+            round.push([took, start.elapsed().as_secs_f64()]);
         }
     }
-    tell("PostgreSQL", best);
+    tell("PostgreSQL", &turns);
 }
