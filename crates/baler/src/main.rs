@@ -24,9 +24,11 @@ use clap::Parser;
 
 /// Planning makes and drops texts by the million, on several threads.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: baler_alloc::Allocator = baler_alloc::Allocator;
 
 fn main() -> ExitCode {
+    // From the first page on: what was to wait for a second would do so, whatever is said later.
+    baler_alloc::give_back_after(baler_alloc::SOON);
     exit::announce_panics();
     let cli = cli::Cli::parse();
     std::panic::catch_unwind(|| cli::main(cli)).unwrap_or(exit::Exit::Internal).into()

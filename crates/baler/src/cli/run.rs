@@ -3,6 +3,7 @@
 use baler_engine::plan::{Ask, Missing};
 use baler_engine::report::RunReport;
 use baler_engine::{EngineError, Flow, engine};
+use baler_model::config::Operation;
 use tokio_util::sync::CancellationToken;
 
 use super::{Format, Global};
@@ -44,6 +45,12 @@ pub(super) async fn run_flows(
         if flow.env.cancel.is_cancelled() {
             break;
         }
+        baler_alloc::give_back_after(match &flow.config.operation {
+            // What chunks take and free within a second would be many times what they need.
+            Operation::Scatter(_) => baler_alloc::SOON,
+            // They are faster with memory that stays.
+            Operation::Combine(_) | Operation::Convert(_) => baler_alloc::LATER,
+        });
         let reports = match engine::run_asked(flow, ask).await {
             Ok(reports) => reports,
             // One flow that cannot run does not keep the others from it.
