@@ -23,7 +23,7 @@ use std::io;
 
 pub use read::{Reader, reader};
 pub(crate) use whole::one_member;
-pub use whole::{decode_whole, decode_whole_into, encode_whole};
+pub use whole::{decode_whole, decode_whole_into, encode_whole, encode_whole_into};
 pub use write::{Writer, writer};
 
 /// How an object is compressed.

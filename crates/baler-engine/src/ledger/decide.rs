@@ -1,10 +1,11 @@
 //! The decisions of the protocol, as pure functions of what was read. The engine calls these and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use baler_model::ledger::{Account, GroupId, Imbalance, Mark, OperationOptions, Outcome, OutputClaim};
+use baler_model::ledger::{Account, GroupId, Imbalance, OperationOptions, Outcome, OutputClaim};
 use baler_model::{Kind, LogSeq, RunId, TaskId};
 
+use super::files::Marks;
 use super::fold::{LedgerState, RunState, RunStatus};
 
 /// Why a plan may not be opened.
@@ -125,12 +126,12 @@ pub struct Tally {
 /// Adds up the winning marks. `tasks` yields every task of the run with its group.
 pub fn tally(
     tasks: impl Iterator<Item = (TaskId, GroupId)> + Clone,
-    marks: &BTreeMap<TaskId, Mark>,
+    marks: &Marks,
     released: &BTreeSet<GroupId>,
 ) -> Tally {
     let mut given_up = released.clone();
     for (task, group) in tasks.clone() {
-        if let Some(Mark { outcome: Outcome::GivenUp { .. }, .. }) = marks.get(&task) {
+        if marks.get(&task).is_some_and(|mark| matches!(mark.outcome, Outcome::GivenUp { .. })) {
             given_up.insert(group);
         }
     }

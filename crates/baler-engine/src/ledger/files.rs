@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::sync::Arc;
 
 use baler_model::ledger::{
     Claim, ClaimsHeader, ContentHash, FORMAT_VERSION, FailedAttempt, GroupId, Heartbeat, Mark, PlanHeader, SealHeader,
@@ -45,8 +44,9 @@ pub struct Seal {
     pub outputs: Vec<SealedOutput>,
 }
 
-/// The winning marks of a run: of each task the highest generation.
-pub type Marks = BTreeMap<TaskId, Mark>;
+/// The winning marks of a run: of each task the highest generation. Each by itself: a map has room for nearly twice what it
+/// holds, and a run may have tens of thousands.
+pub type Marks = BTreeMap<TaskId, Box<Mark>>;
 
 /// The input versions that committed runs consumed, sorted.
 #[derive(Debug, Clone, Default)]
@@ -307,23 +307,21 @@ impl Ledger {
             let entry = highest.entry(task).or_insert(generation);
             *entry = generation.max(*entry);
         }
-        let known = Arc::new(known);
-        let reads = highest.into_iter().map(|(task, generation)| {
-            let known = Arc::clone(&known);
-            async move {
-                match known.get(&task) {
-                    Some(mark) if mark.generation == generation => Ok(Some((task, mark.clone()))),
-                    Some(_) | None => {
-                        let key = self.paths.mark(run, task, generation);
-                        // Listed and gone: the run ended, and `gc` takes its marks away.
-                        let Some(bytes) = self.read_if_there(&key).await? else { return Ok(None) };
-                        Ok::<_, LedgerError>(Some((task, parse_versioned::<Mark>(&key, &bytes)?)))
-                    }
-                }
-            }
+        // What is known stays where it is: a run of many tasks has as many marks.
+        let mut marks = known;
+        marks.retain(|task, mark| highest.get(task) == Some(&mark.generation));
+        highest.retain(|task, _| !marks.contains_key(task));
+        let reads = highest.into_iter().map(|(task, generation)| async move {
+            let key = self.paths.mark(run, task, generation);
+            // Listed and gone: the run ended, and `gc` takes its marks away.
+            let Some(bytes) = self.read_if_there(&key).await? else { return Ok(None) };
+            Ok::<_, LedgerError>(Some((task, Box::new(parse_versioned::<Mark>(&key, &bytes)?))))
         });
-        let marks = stream::iter(reads).buffer_unordered(FAN_OUT);
-        marks.try_filter_map(|mark| std::future::ready(Ok(mark))).try_collect().await
+        let mut read = stream::iter(reads).buffer_unordered(FAN_OUT);
+        while let Some(mark) = read.try_next().await? {
+            marks.extend(mark);
+        }
+        Ok(marks)
     }
 
     /// Makes marks durable, whoever created them, before a seal rests on them. Free elsewhere than on a disk.

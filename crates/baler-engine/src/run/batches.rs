@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use baler_model::ledger::{ChunkTask, Failure, GroupId, Mark, Outcome, ScatterOptions, Task};
+use baler_model::ledger::{Failure, GroupId, Mark, Outcome, ScatterOptions, Task};
 use baler_model::{AttemptId, Kind};
+use baler_store::StoreKind;
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -51,8 +52,11 @@ pub(super) async fn tasks(
     };
     let known: &Marks = marks;
     let made = rest.iter().map(|rest| one(flow, plan, options, job.as_ref(), rest, known));
-    let made: Vec<Vec<Mark>> = stream::iter(made).buffer_unordered(BATCHES).try_collect().await?;
-    marks.extend(made.into_iter().flatten().map(|mark| (mark.task, mark)));
+    let made: Vec<Marks> = stream::iter(made).buffer_unordered(BATCHES).try_collect().await?;
+    // Moved and not copied: there is one for each chunk.
+    for mut made in made {
+        marks.append(&mut made);
+    }
     Ok(())
 }
 
@@ -100,7 +104,7 @@ async fn one(
     job: Option<&Result<Arc<Job>, TaskError>>,
     rest: &Rest<'_>,
     known: &Marks,
-) -> Result<Vec<Mark>, EngineError> {
+) -> Result<Marks, EngineError> {
     let Rest { chunks, gather } = rest;
     let group = gather.group;
     let mut marks: Marks = Marks::new();
@@ -123,7 +127,7 @@ async fn one(
             let lost = chunks.iter().copied().find(|chunk| !marks.contains_key(&chunk.task)).unwrap_or(gather);
             let attempt = flow.env.ids.attempt_id();
             let mark = execute::give_up(flow, plan, lost, 0, &attempt, error.failure).await?;
-            marks.insert(mark.task, mark);
+            marks.insert(mark.task, Box::new(mark));
         }
     }
     if !is_given_up(&marks, plan, group) {
@@ -135,11 +139,15 @@ async fn one(
             .take_while(|task| task.group == group)
             .all(|chunk| marks.contains_key(&chunk.task));
         if is_whole {
+            // Gathering has buffers of its own; other batches that are still taken make theirs anew.
+            if let Some(Ok(job)) = job {
+                job.spares.clear();
+            }
             let mark = execute::execute(flow, plan, &marks, gather).await?;
-            marks.insert(mark.task, mark);
+            marks.insert(mark.task, Box::new(mark));
         }
     }
-    Ok(marks.into_values().collect())
+    Ok(marks)
 }
 
 fn is_given_up(marks: &Marks, plan: &Plan, group: GroupId) -> bool {
@@ -159,10 +167,10 @@ async fn take(
 ) -> Result<Result<(), TaskError>, EngineError> {
     let mut pause = PAUSE;
     for tries in 1.. {
-        let left: Vec<(&Task, ChunkTask)> = chunks
+        let left: Vec<&Task> = chunks
             .iter()
-            .filter(|chunk| !marks.contains_key(&chunk.task))
-            .filter_map(|chunk| Some((*chunk, *chunk.chunk()?)))
+            .copied()
+            .filter(|chunk| !marks.contains_key(&chunk.task) && chunk.chunk().is_some())
             .collect();
         if left.is_empty() {
             break;
@@ -192,15 +200,16 @@ async fn pass(
     flow: &Flow,
     plan: &Plan,
     batch: &Arc<Batch>,
-    left: &[(&Task, ChunkTask)],
+    left: &[&Task],
     marks: &mut Marks,
 ) -> Result<Result<(), TaskError>, EngineError> {
-    let wanted = left.iter().map(|(_, chunk)| *chunk).collect();
-    let mut brought = match reading::bring(flow, &batch.input, &batch.kind, batch.job.max_expansion, wanted).await {
+    let wanted = left.iter().filter_map(|task| task.chunk().copied()).collect();
+    let Batch { job, input, kind, .. } = &**batch;
+    let mut brought = match reading::bring(flow, input, kind, job.max_expansion, &job.spares, wanted).await {
         Ok(brought) => brought,
         Err(error) => return Ok(Err(error)),
     };
-    let at_once = flow.env.limits.concurrency.clamp(1, 16);
+    let at_once = flow.env.limits.concurrency.clamp(1, chunks_at_once(flow));
     let mut working = FuturesUnordered::new();
     let mut is_done = false;
     let mut fault = None;
@@ -211,18 +220,18 @@ async fn pass(
             Some(mark) = working.next() => {
                 let mark: Mark = mark?;
                 if matches!(mark.outcome, Outcome::GivenUp { .. }) {
-                    marks.insert(mark.task, mark);
+                    marks.insert(mark.task, Box::new(mark));
                     return Ok(Ok(()));
                 }
-                marks.insert(mark.task, mark);
+                marks.insert(mark.task, Box::new(mark));
             }
             () = flow.env.cancel.cancelled() => return Err(EngineError::Interrupted),
             next = brought.recv(), if !is_done && working.len() < at_once => match next {
                 None => is_done = true,
                 Some(Ok(chunk)) => {
-                    let (task, extent) = left[chunk.number];
+                    let task = left[chunk.number];
                     working.push(async move {
-                        let mark = one_chunk(flow, plan, batch, task, extent, &chunk.body).await;
+                        let mark = one_chunk(flow, plan, batch, task, &chunk.body).await;
                         drop(chunk);
                         mark
                     });
@@ -237,16 +246,25 @@ async fn pass(
     Ok(fault.map_or(Ok(()), Err))
 }
 
+/// Chunks whose bytes are in memory: those that are worked at, and those whose part and mark are on their way. A disk takes few
+/// at once, and takes them soon.
+fn chunks_at_once(flow: &Flow) -> usize {
+    match flow.target.info().kind {
+        StoreKind::Directory => 6,
+        StoreKind::S3 | StoreKind::Azure | StoreKind::Gcs | StoreKind::Memory => 16,
+    }
+}
+
 /// Attempts a chunk whose bytes are there, until a mark says what became of it.
 async fn one_chunk(
     flow: &Flow,
     plan: &Plan,
     batch: &Arc<Batch>,
     task: &Task,
-    chunk: ChunkTask,
     body: &Body,
 ) -> Result<Mark, EngineError> {
     let run = &plan.header.run;
+    let chunk = *task.chunk().ok_or_else(|| broken(flow, plan, format!("task {} is no chunk", task.task)))?;
     let take = async |attempt: AttemptId| -> Result<op::Done, TaskError> {
         scatter::work::take(flow, run, batch, task, chunk, body, &attempt).await
     };

@@ -60,7 +60,7 @@ pub(super) async fn tasks(flow: &Flow, state: &LedgerState, plan: &Plan, marks: 
             stream::iter(todo.into_iter().map(|task| execute(flow, plan, known, task)))
                 .buffer_unordered(tasks_at_once(flow))
                 .try_for_each(|mark| {
-                    marks.insert(mark.task, mark);
+                    marks.insert(mark.task, Box::new(mark));
                     std::future::ready(Ok(()))
                 })
                 .await

@@ -159,7 +159,7 @@ async fn stage_again(
         let records = Vec::new();
         let outcome = Outcome::Staged { outputs, account: account.clone(), work: *work, records, chunk: None };
         let next = execute::new_mark(flow, plan, task, generation, &attempt, outcome);
-        marks.insert(task.task, execute::mark(flow, next, &[beside]).await?);
+        marks.insert(task.task, Box::new(execute::mark(flow, next, &[beside]).await?));
         return Ok(None);
     }
     let lost = &freeze(flow, plan, task, mark, before, lost, said).await?;
@@ -170,7 +170,7 @@ async fn stage_again(
                 return give_up_sealed(flow, plan, marks, task, mark, before, &attempt, error, said).await;
             }
             let theirs = execute::give_up(flow, plan, task, generation, &attempt, error.failure).await?;
-            marks.insert(task.task, theirs);
+            marks.insert(task.task, Box::new(theirs));
             return Ok(None);
         }
     };
@@ -196,7 +196,7 @@ async fn stage_again(
     }
     let outcome = Outcome::Staged { outputs, account, work, records, chunk };
     let next = execute::new_mark(flow, plan, task, generation, &attempt, outcome);
-    marks.insert(task.task, execute::mark(flow, next, &staged).await?);
+    marks.insert(task.task, Box::new(execute::mark(flow, next, &staged).await?));
     Ok(None)
 }
 
@@ -275,7 +275,7 @@ async fn give_up_sealed(
         }
     }
     let theirs = execute::give_up(flow, plan, task, mark.generation + 1, attempt, failure).await?;
-    marks.insert(task.task, theirs);
+    marks.insert(task.task, Box::new(theirs));
     Ok(None)
 }
 

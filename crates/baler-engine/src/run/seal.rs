@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baler_model::Staged;
 use baler_model::ledger::{
-    Account, Event, FORMAT_VERSION, Failure, GatherTask, GroupId, Mark, OperationOptions, Outcome, OutputRecords,
-    SealHeader, SealedOutput, Task,
+    Account, Event, FORMAT_VERSION, Failure, GatherTask, GroupId, OperationOptions, Outcome, OutputRecords, SealHeader,
+    SealedOutput, Task,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -157,14 +157,14 @@ async fn give_up_unbalanced(
         };
         found = true;
         for task in tasks {
-            let generation = marks.get(&task.task).map_or(0, |m: &Mark| m.generation + 1);
+            let generation = marks.get(&task.task).map_or(0, |m| m.generation + 1);
             let reason = Failure {
                 error: format!("the account of `{}` does not balance: {fault}", task.key),
                 hint: Some("nothing of this group was published; this is a bug in Baler, please report it".into()),
             };
             let attempt = flow.env.ids.attempt_id();
             let mark = execute::give_up(flow, plan, task, generation, &attempt, reason).await?;
-            marks.insert(task.task, mark);
+            marks.insert(task.task, Box::new(mark));
         }
     }
     Ok(found)

@@ -34,17 +34,27 @@ pub fn decode_whole_into(codec: Codec, bytes: &[u8], limit: usize, mut decoded: 
 /// Gzip goes through libdeflate, which is faster than streaming. Errors: the codec's library refuses to begin, for want of
 /// memory.
 pub fn encode_whole(compression: Compression, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    encode_whole_into(compression, bytes, Vec::new())
+}
+
+/// Does the same in the memory of a buffer, whatever that holds.
+pub fn encode_whole_into(compression: Compression, bytes: &[u8], mut member: Vec<u8>) -> io::Result<Vec<u8>> {
     if compression.codec() == Codec::Gzip
         && let Ok(level) = CompressionLvl::new(i32::from(compression.level()))
     {
         let mut compressor = Compressor::new(level);
-        let mut member = vec![0; compressor.gzip_compress_bound(bytes.len())];
+        let bound = compressor.gzip_compress_bound(bytes.len());
+        // Not more than that: a buffer that is used again would stay twice as large.
+        member.clear();
+        member.reserve_exact(bound);
+        member.resize(bound, 0);
         if let Ok(written) = compressor.gzip_compress(bytes, &mut member) {
             member.truncate(written);
             return Ok(member);
         }
     }
-    let mut out = writer(compression, Vec::new())?;
+    member.clear();
+    let mut out = writer(compression, member)?;
     out.write_all(bytes)?;
     out.finish()
 }

@@ -93,10 +93,10 @@ pub struct ChunkDone {
     pub reasons: BTreeMap<String, u64>,
     /// The first record that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_error: Option<FailedRecord>,
+    pub first_error: Option<Box<FailedRecord>>,
     /// The last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<FailedRecord>,
+    pub last_error: Option<Box<FailedRecord>>,
 }
 
 /// A private object of an attempt.

@@ -506,7 +506,7 @@ fn plans_of_batches_of_version_1_are_read_and_written_as_ever() {
 
 #[test]
 fn marks_of_chunks_of_version_1_are_read_and_written_as_ever() {
-    let record = |index, message: &str| Some(FailedRecord { index, message: message.into() });
+    let record = |index, message: &str| Some(Box::new(FailedRecord { index, message: message.into() }));
     let chunk = ChunkDone {
         began: at("2026-01-01T00:00:00.5Z"),
         result: PrivateObject { size: 99, crc64nvme: u64::MAX },

@@ -170,11 +170,11 @@ fn columns_of_large_objects_are_learnt_from_a_few_of_their_bytes() {
 }
 
 #[test]
-fn a_batch_that_is_five_times_as_large_takes_little_more_memory() {
+fn a_batch_that_is_thirty_times_as_large_takes_not_half_as_much_memory_more() {
     use std::io::Write;
     let text = json_lines(10 << 20);
     let mut peaks = Vec::new();
-    for copies in [6, 30] {
+    for copies in [1, 30] {
         let bench = Bench::new(
             "version = 1\n[stores]\nlake = \"./data\"\n[flows.f]\ndo = \"scatter\"\nfrom = \"lake:in/{batch}.jsonl\"\n\
              split = { chunk = 1000 }\nto = \"lake:out/{batch}.jsonl.gz\"\n",
@@ -190,6 +190,6 @@ fn a_batch_that_is_five_times_as_large_takes_little_more_memory() {
         peaks.push(most);
     }
     println!("{} MB, then {} MB held", peaks[0] / 1_000_000, peaks[1] / 1_000_000);
-    // Threads keep what they have given back, some more and some less.
-    assert!(peaks[1] <= peaks[0] + 60_000_000 && peaks[1] <= MOST, "{peaks:?}");
+    // Of 10 MB not all buffers are in use at a time.
+    assert!(peaks[1] <= peaks[0] * 3 / 2, "{peaks:?}");
 }

@@ -13,12 +13,13 @@ use baler_model::ledger::{
 };
 use baler_model::{AttemptId, Key, Kind, Stamp};
 use baler_store::{ByteRange, Crc64};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::super::convert::rejects::{SetAside, write_line};
 use super::super::convert::upload::{self, Step};
+use super::spare::{Spare, Spares};
 use super::summary;
 use super::work::{self, Asked, private_key, write_response};
 use crate::error::TaskError;
@@ -28,8 +29,6 @@ use crate::op::Done;
 
 /// Bytes of a part, at least; as many as the store asks for where that is more, and more where there would be too many parts.
 const PART: usize = 1 << 20;
-/// A part that has so many bytes is likely to become a whole one.
-const GROWN: usize = 512 << 10;
 const PARTS_OF_A_SIZE: u32 = 1_000;
 /// Parts that wait to be taken to the store.
 const PARTS: usize = 1;
@@ -114,7 +113,7 @@ fn done_chunks<'a>(plan: &'a Plan, marks: &'a Marks, task: &Task, gather: &Gathe
     let end = task.task.0 as usize;
     let tasks = end.checked_sub(gather.chunks as usize).and_then(|start| plan.tasks.get(start..end));
     let tasks = tasks.ok_or_else(|| format!("task {} has not {} chunks before it", task.task, gather.chunks))?;
-    let done = |chunk: &'a Task| match marks.get(&chunk.task).map(|mark| (mark, &mark.outcome)) {
+    let done = |chunk: &'a Task| match marks.get(&chunk.task).map(|mark| (&**mark, &mark.outcome)) {
         Some((mark, Outcome::Staged { chunk: Some(done), .. })) if chunk.group == task.group => {
             Ok((chunk, mark, &**done))
         }
@@ -128,7 +127,8 @@ struct Parts<'a> {
     to: &'a mpsc::Sender<Step>,
     output: usize,
     least: usize,
-    buffer: BytesMut,
+    spares: &'a Arc<Spares>,
+    buffer: Spare,
     number: u32,
     crc: Crc64,
 }
@@ -142,22 +142,23 @@ impl<'a> Parts<'a> {
     async fn begin(
         to: &'a mpsc::Sender<Step>,
         least: usize,
+        spares: &'a Arc<Spares>,
         output: usize,
         key: Key,
         content_type: &'static str,
     ) -> Result<Self, TaskError> {
         to.send(Step::Begin { output, key, content_type }).await.map_err(ended)?;
-        Ok(Self { to, output, least, buffer: BytesMut::new(), number: 1, crc: Crc64::new() })
+        Ok(Self { to, output, least, spares, buffer: Spare::default(), number: 1, crc: Crc64::new() })
     }
 
     async fn push(&mut self, bytes: &[u8]) -> Result<(), TaskError> {
         let mut bytes = bytes;
         while !bytes.is_empty() {
             let size = self.least << (self.number / PARTS_OF_A_SIZE);
-            let (now, later) = bytes.split_at(bytes.len().min(size - self.buffer.len()));
-            if self.buffer.len() >= GROWN {
-                self.buffer.reserve(size - self.buffer.len());
+            if self.buffer.is_empty() {
+                self.buffer = self.spares.take(size);
             }
+            let (now, later) = bytes.split_at(bytes.len().min(size - self.buffer.len()));
             self.buffer.extend_from_slice(now);
             bytes = later;
             if self.buffer.len() >= size {
@@ -168,7 +169,7 @@ impl<'a> Parts<'a> {
     }
 
     async fn part(&mut self) -> Result<(), TaskError> {
-        let bytes = self.buffer.split().freeze();
+        let bytes = Bytes::from_owner(std::mem::take(&mut self.buffer));
         self.crc.update(&bytes);
         let step = Step::Part { output: self.output, number: self.number, bytes };
         self.number += 1;
@@ -201,7 +202,8 @@ async fn write(
         ResultShape::Lines => "application/x-ndjson",
     };
     let least = usize::try_from(flow.target.info().parts.min).unwrap_or(PART).max(PART);
-    let mut result = Parts::begin(to, least, 0, task.key.clone(), content_type).await?;
+    let spares = Arc::default();
+    let mut result = Parts::begin(to, least, &spares, 0, task.key.clone(), content_type).await?;
     match shape {
         ResultShape::Document => result.push(&member(compression, &beginning(&gather.batch))?).await?,
         // Of no records there is a member, too: nothing at all is no object of a codec.
@@ -210,7 +212,7 @@ async fn write(
     }
     let parts = chunks.iter().map(|(chunk, mark, done)| {
         let key = private_key(&plan.header.flow, run, chunk, &mark.attempt);
-        read(flow, key, 0, done.result)
+        read(flow, &spares, key, 0, done.result)
     });
     let mut parts = stream::iter(parts).buffered(AHEAD);
     while let Some(part) = parts.next().await {
@@ -233,7 +235,7 @@ async fn write(
     let summary = summary::of(run, task, gather, &marks, gathering);
     let mut text = serde_json::to_vec_pretty(&summary).expect("a summary is plain data");
     text.push(b'\n');
-    let mut parts = Parts::begin(to, least, 1, gather.summary.clone(), "application/json").await?;
+    let mut parts = Parts::begin(to, least, &spares, 1, gather.summary.clone(), "application/json").await?;
     parts.push(&text).await?;
     parts.end().await?;
     let set_aside: Vec<_> = chunks
@@ -243,10 +245,10 @@ async fn write(
     if set_aside.is_empty() && gather.damage.is_none() {
         return Ok(());
     }
-    let mut quarantine = Parts::begin(to, least, 2, gather.quarantine.clone(), "application/x-ndjson").await?;
+    let mut quarantine = Parts::begin(to, least, &spares, 2, gather.quarantine.clone(), "application/x-ndjson").await?;
     let lines = set_aside.iter().map(|(chunk, mark, behind, aside)| {
         let key = private_key(&plan.header.flow, run, chunk, &mark.attempt);
-        read(flow, key, *behind, *aside)
+        read(flow, &spares, key, *behind, *aside)
     });
     let mut lines = stream::iter(lines).buffered(AHEAD);
     while let Some(lines) = lines.next().await {
@@ -274,11 +276,17 @@ fn beginning(batch: &str) -> Vec<u8> {
 }
 
 /// Reads a stretch of a private object.
-async fn read(flow: &Flow, key: Key, start: u64, object: PrivateObject) -> Result<Bytes, TaskError> {
+async fn read(
+    flow: &Flow,
+    spares: &Arc<Spares>,
+    key: Key,
+    start: u64,
+    object: PrivateObject,
+) -> Result<Spare, TaskError> {
     let _permit = flow.env.limits.request().await;
     let range = ByteRange::new(start, start + object.size);
     let mut get = flow.target.get(&key, Some(range), None).await?;
-    let mut bytes = BytesMut::with_capacity(usize::try_from(object.size).unwrap_or(0));
+    let mut bytes = spares.take(usize::try_from(object.size).unwrap_or(0));
     while let Some(chunk) = get.body.try_next().await? {
         bytes.extend_from_slice(&chunk);
     }
@@ -286,5 +294,5 @@ async fn read(flow: &Flow, key: Key, start: u64, object: PrivateObject) -> Resul
         let hint = "something else wrote under `_baler_tmp/`, or the store lost it: run again";
         return Err(TaskError::data(format!("`{key}` is not what was written"), Some(hint)));
     }
-    Ok(bytes.freeze())
+    Ok(bytes)
 }

@@ -4,7 +4,7 @@
 //! - [`plan`] makes a batch of each object: [`split`] finds its chunks in one pass;
 //! - [`reading`] brings the bytes of chunks, in one pass over the object; [`records`] makes records of them;
 //! - [`each`] is what every record goes through, [`table`] takes those that went through; [`work`] does all of it to a chunk
-//!   and keeps what came of it in private objects;
+//!   and keeps what came of it in private objects, in buffers that are [`spare`] afterwards;
 //! - [`gather`] stitches these into the result, and writes the [`summary`] beside it.
 //!
 //! - INV-CHUNK-4: every record of the object stands in the result once, in order, whatever became of it.
@@ -15,6 +15,7 @@ pub(crate) mod gather;
 pub(crate) mod plan;
 pub(crate) mod reading;
 pub(crate) mod records;
+mod spare;
 pub(crate) mod split;
 pub(crate) mod summary;
 pub(crate) mod table;

@@ -419,7 +419,8 @@ impl Planner<'_> {
     }
 
     fn tasks(&self, batches: Vec<Batch>) -> Vec<Task> {
-        let mut tasks: Vec<Task> = Vec::new();
+        let all: usize = batches.iter().map(|batch| batch.split.chunks.len() + 1).sum();
+        let mut tasks: Vec<Task> = Vec::with_capacity(all);
         let mut before = 0;
         let number = |tasks: &[Task]| u32::try_from(tasks.len()).unwrap_or(u32::MAX);
         for (group, batch) in (0u32..).zip(batches) {

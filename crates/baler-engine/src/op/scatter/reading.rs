@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::super::convert::decoding::Remote;
 use super::super::convert::feed::{self, Chunks, WHOLE};
 use super::super::convert::kinds::InputKind;
+use super::spare::Spares;
 use crate::env::Limits;
 use crate::error::TaskError;
 use crate::flow::Flow;
@@ -28,8 +29,8 @@ use crate::flow::Flow;
 pub(crate) const LARGEST: u64 = 64 << 30;
 /// A chunk of more bytes is not held in memory.
 const HELD: u64 = 32 << 20;
-/// Chunks that wait.
-const WAITING: usize = 2;
+/// Chunks that wait for whoever takes them.
+const WAITING: usize = 1;
 /// What working at a chunk takes of memory, as a multiple of its bytes.
 const GROWS: u64 = 6;
 /// Where the bytes between the chunks that are wanted are more than these, each is asked for by itself.
@@ -144,6 +145,7 @@ pub(crate) async fn bring(
     input: &InputVersion,
     kind: &InputKind,
     max_expansion: u64,
+    spares: &Arc<Spares>,
     chunks: Vec<ChunkTask>,
 ) -> Result<mpsc::Receiver<Result<Brought, TaskError>>, TaskError> {
     if let Some(brought) = at_once(flow, input, kind, &chunks).await? {
@@ -158,6 +160,7 @@ pub(crate) async fn bring(
         kind: kind.clone(),
         chunks,
         most: input.size.saturating_mul(max_expansion).min(LARGEST),
+        spares: Arc::clone(spares),
         to,
     };
     tokio::task::spawn_blocking(move || line.run());
@@ -211,6 +214,7 @@ struct Line {
     chunks: Vec<ChunkTask>,
     /// The object may grow to so many bytes.
     most: u64,
+    spares: Arc<Spares>,
     to: mpsc::Sender<Result<Brought, TaskError>>,
 }
 
@@ -301,9 +305,9 @@ impl Line {
             let memory = self.memory(length);
             at += io::copy(&mut reader.take(start - at), &mut io::sink())?;
             let body = if length <= HELD {
-                let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+                let mut bytes = self.spares.take(usize::try_from(length).unwrap_or(0));
                 at += reader.take(length).read_to_end(&mut bytes)? as u64;
-                Body::Held(bytes.into())
+                Body::Held(Bytes::from_owner(bytes))
             } else {
                 let ranges = spooled(&mut reader.take(length))?;
                 at += ranges.len();

@@ -12,6 +12,7 @@ use baler_format::schema::Schema;
 use baler_model::ledger::{ChunkExtent, ChunkTask, Failure};
 use baler_model::{InputVersion, Kind};
 
+use super::spare::Spare;
 use crate::error::{TaskError, with_causes};
 
 /// So much of a reason is kept. Units: characters.
@@ -25,7 +26,7 @@ const BYTES: usize = 8 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     /// Their texts, a line each.
-    pub(crate) text: Vec<u8>,
+    pub(crate) text: Spare,
     /// In the order of the object.
     pub(crate) items: Vec<Item>,
 }
@@ -181,9 +182,9 @@ impl Records {
         }
     }
 
-    /// The next window; nothing at the end.
-    pub(crate) fn next_window(&mut self) -> Result<Option<Window>, DecodeError> {
-        let mut window = Window::default();
+    /// The next window, whose texts go into a buffer; nothing at the end.
+    pub(crate) fn next_window(&mut self, text: Spare) -> Result<Option<Window>, DecodeError> {
+        let mut window = Window { text, items: Vec::new() };
         match self {
             Self::Raw(records) => {
                 while window.items.len() < RECORDS && window.text.len() < BYTES {
@@ -219,6 +220,16 @@ impl Records {
             }
         }
         Ok((!window.items.is_empty()).then_some(window))
+    }
+}
+
+/// The room that the texts of a window of this chunk need, about. Units: bytes.
+pub(super) fn room(chunk: &ChunkTask) -> usize {
+    match chunk.extent {
+        ChunkExtent::Bytes { start, end, .. } => {
+            usize::try_from(end - start + chunk.records).unwrap_or(BYTES).min(BYTES)
+        }
+        ChunkExtent::Groups { .. } => 0,
     }
 }
 

@@ -109,8 +109,8 @@ pub(super) fn of<'a>(
         for (reason, count) in &chunk.reasons {
             *reasons.entry(if reason.is_empty() { OTHERS } else { reason }).or_default() += count;
         }
-        first_error = first_error.or_else(|| chunk.first_error.as_ref().map(Error::of));
-        last_error = chunk.last_error.as_ref().map(Error::of).or(last_error);
+        first_error = first_error.or_else(|| chunk.first_error.as_deref().map(Error::of));
+        last_error = chunk.last_error.as_deref().map(Error::of).or(last_error);
         began = Some(began.map_or(chunk.began, |began| began.min(chunk.began)));
         ended = Some(ended.map_or(mark.at, |ended| ended.max(mark.at)));
         took.push(mark.at.duration_since(chunk.began).as_secs_f64());

@@ -23,7 +23,8 @@ use super::super::convert::kinds::{self, InputKind};
 use super::super::convert::rejects::{SetAside, write_line};
 use super::each::{self, Identity, Step, Steps};
 use super::reading::Body;
-use super::records::{Records, Request, Verdict, Window, unreadable};
+use super::records::{self, Records, Request, Rows, Verdict, Window, unreadable};
+use super::spare::Spares;
 use super::table::Table;
 use super::workers::Workers;
 use crate::error::TaskError;
@@ -51,6 +52,8 @@ pub(crate) struct Job {
     pub(crate) shape: ResultShape,
     /// A compressed input may grow to so many times its size.
     pub(crate) max_expansion: u64,
+    /// What chunks leave to those behind them.
+    pub(crate) spares: Arc<Spares>,
     /// Nothing where steps wait for others.
     workers: Option<Workers>,
 }
@@ -71,7 +74,10 @@ impl Job {
     pub(crate) async fn open(flow: &Flow, options: &ScatterOptions) -> Result<Self, TaskError> {
         let invalid = |failure: Failure| TaskError { kind: Kind::Invalid, failure };
         let planned = |error: String| invalid(Failure { error, hint: None });
-        let workers = if options.each.iter().any(waits) { None } else { Some(Workers::start().map_err(no_threads)?) };
+        let workers = match options.each.iter().any(waits) {
+            true => None,
+            false => Some(Workers::start(options.upsert.is_some()).map_err(no_threads)?),
+        };
         let compression = compression(options).map_err(planned)?;
         let (schema, decoding) = columns(options).map_err(planned)?;
         let Steps { steps, columns } = each::steps(options, schema.as_ref(), &decoding).map_err(invalid)?;
@@ -88,6 +94,7 @@ impl Job {
             compression,
             shape: options.result.shape,
             max_expansion: options.max_expansion,
+            spares: Arc::default(),
             workers,
         })
     }
@@ -143,8 +150,8 @@ struct Made {
     failed: u64,
     left_out: u64,
     reasons: BTreeMap<String, u64>,
-    first_error: Option<FailedRecord>,
-    last_error: Option<FailedRecord>,
+    first_error: Option<Box<FailedRecord>>,
+    last_error: Option<Box<FailedRecord>>,
 }
 
 /// Where an attempt at a chunk keeps its part of the result, and right behind it its lines of the quarantine file.
@@ -177,28 +184,17 @@ pub(crate) async fn take(
     let mut made = Made::default();
     loop {
         let shared = Arc::clone(batch);
-        let (returned, window) = blocking(&batch.job, move || {
-            let window = records.next_window().map_err(|error| unreadable(&shared.input, &error));
-            let window = window.and_then(|window| match window {
-                Some(_) => Ok(window),
-                None => records.refuse_unknown(&shared.job.decoding).map(|()| None),
-            });
-            let window = window.and_then(|window| {
-                let Some(mut window) = window else { return Ok(None) };
-                for step in &shared.job.steps {
-                    step.take(&mut window, &shared.identity, &*shared.clock)?;
-                }
-                let rows = match &shared.job.table {
-                    Some(table) => table.rows(&mut window)?,
-                    None => Vec::new(),
-                };
-                Ok(Some((window, rows)))
-            });
-            (records, window)
-        })
-        .await;
-        records = returned;
-        let Some((mut window, rows)) = window? else { break };
+        let ended = blocking(&batch.job, move || {
+            let next = go_on(&shared, &chunk, &mut records, &mut made);
+            (records, made, next)
+        });
+        let next;
+        (records, made, next) = ended.await;
+        let (mut window, rows) = match next? {
+            Next::Table(window, rows) => (window, rows),
+            Next::More => continue,
+            Next::End => break,
+        };
         if let Some(table) = &batch.job.table {
             table.take(&batch.order, batch.gather.before, &mut window, &rows).await?;
         }
@@ -236,6 +232,42 @@ pub(crate) async fn take(
     Ok(Done { outputs: Vec::new(), account, work, records: Vec::new(), chunk })
 }
 
+/// What is next for a chunk.
+enum Next {
+    /// The table takes rows of a window.
+    Table(Window, Vec<Rows>),
+    /// A step waited for somebody: whoever interrupts it does so before the next window.
+    More,
+    /// Nothing.
+    End,
+}
+
+/// Takes windows as long as nobody is to be waited for.
+fn go_on(batch: &Batch, chunk: &ChunkTask, records: &mut Records, made: &mut Made) -> Result<Next, TaskError> {
+    let job = &batch.job;
+    loop {
+        let text = job.spares.take(records::room(chunk));
+        let window = records.next_window(text).map_err(|error| unreadable(&batch.input, &error))?;
+        let Some(mut window) = window else {
+            records.refuse_unknown(&job.decoding)?;
+            return Ok(Next::End);
+        };
+        for step in &job.steps {
+            step.take(&mut window, &batch.identity, &*batch.clock)?;
+        }
+        match &job.table {
+            Some(table) => {
+                let rows = table.rows(&mut window)?;
+                return Ok(Next::Table(window, rows));
+            }
+            None => made.add(batch, &window)?,
+        }
+        if job.workers.is_none() {
+            return Ok(Next::More);
+        }
+    }
+}
+
 /// Whether a step waits for somebody.
 fn waits(each: &EachOptions) -> bool {
     match each {
@@ -264,7 +296,7 @@ async fn blocking<T: Send + 'static>(job: &Job, work: impl FnOnce() -> T + Send 
 
 impl Made {
     fn add(&mut self, batch: &Batch, window: &Window) -> Result<(), TaskError> {
-        let mut answers = Vec::with_capacity(window.text.len() + window.items.len() * ANSWER);
+        let mut answers = batch.job.spares.take(window.text.len() + window.items.len() * ANSWER);
         for item in &window.items {
             let (success, message) = match &item.verdict {
                 Verdict::Passed(message) => (true, message.as_deref().unwrap_or(OK)),
@@ -301,18 +333,21 @@ impl Made {
             write_line(&batch.input, &aside, &mut self.aside);
             let is_told = self.reasons.len() < REASONS || self.reasons.contains_key(message);
             *self.reasons.entry(if is_told { message.to_owned() } else { String::new() }).or_default() += 1;
-            let failed = FailedRecord { index: item.index, message: message.to_owned() };
+            let failed = Box::new(FailedRecord { index: item.index, message: message.to_owned() });
             self.first_error.get_or_insert_with(|| failed.clone());
             self.last_error = Some(failed);
         }
         let compression = batch.job.compression;
         if compression == Compression::NONE && self.result.is_empty() {
-            self.result = answers;
+            self.result = answers.to_vec();
             return Ok(());
         }
-        let member = codec::encode_whole(compression, &answers).map_err(|error| TaskError {
-            kind: Kind::Transient,
-            failure: Failure { error: format!("a part of the result cannot be compressed: {error}"), hint: None },
+        let mut member = batch.job.spares.take(answers.len());
+        *member = codec::encode_whole_into(compression, &answers, std::mem::take(&mut *member)).map_err(|error| {
+            TaskError {
+                kind: Kind::Transient,
+                failure: Failure { error: format!("a part of the result cannot be compressed: {error}"), hint: None },
+            }
         })?;
         self.result.extend_from_slice(&member);
         Ok(())

@@ -9,9 +9,6 @@ use std::sync::{Arc, mpsc};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
-/// Places for each thread: while the one waits for a table, another is worked at.
-const PLACES: usize = 2;
-
 type Work = Box<dyn FnOnce() + Send>;
 
 /// The threads. They end when this is dropped and nothing is left to do.
@@ -21,9 +18,11 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// Starts as many as there are processors. Errors: the machine's, that has no thread to give.
-    pub(crate) fn start() -> std::io::Result<Self> {
+    /// Starts as many as there are processors. Where there is a table there are two places for each: while the one waits for it,
+    /// another is worked at. Errors: the machine's, that has no thread to give.
+    pub(crate) fn start(has_table: bool) -> std::io::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let places = if has_table { 2 * threads } else { threads + 1 };
         let (queue, waiting) = mpsc::channel::<Work>();
         let waiting = Arc::new(Mutex::new(waiting));
         for number in 0..threads {
@@ -37,7 +36,7 @@ impl Workers {
                 }
             })?;
         }
-        Ok(Self { queue, places: Semaphore::new(PLACES * threads) })
+        Ok(Self { queue, places: Semaphore::new(places) })
     }
 
     /// A place for a chunk whose records are in memory: work is done in the order in which it was asked for, so that chunks
@@ -73,7 +72,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_is_done_by_as_many_threads_as_there_are_processors() {
-        let workers = Workers::start().unwrap();
+        let workers = Workers::start(true).unwrap();
         let all = (0..200).map(|n| workers.run(move || (n, std::thread::current().id())));
         let done = futures::future::join_all(all).await;
         assert!(done.iter().map(|(n, _)| *n).eq(0..200));
@@ -83,7 +82,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_panics_where_it_was_asked_for_and_the_thread_goes_on() {
-        let workers = Arc::new(Workers::start().unwrap());
+        let workers = Arc::new(Workers::start(true).unwrap());
         for _ in 0..20 {
             let asking = Arc::clone(&workers);
             let asked = tokio::spawn(async move { asking.run(|| panic!("of the work")).await });

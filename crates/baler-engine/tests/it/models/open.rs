@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use baler_engine::ledger::decide::{Overlap, Reach, SealDecision, may_open, may_seal, tally};
-use baler_engine::ledger::{LedgerState, RunState, RunStatus};
+use baler_engine::ledger::{LedgerState, Marks, RunState, RunStatus};
 use baler_model::ledger::{Event, GroupId, Manifest, Trigger};
 use baler_model::{Key, TaskId};
 use jiff::Timestamp;
@@ -295,9 +295,9 @@ impl Open {
             RunStatus::Withdrawing | RunStatus::Committed | RunStatus::Disposed | RunStatus::Aborted => return,
         }
         let groups = if self.has(Rule::PlanByHash) { chosen } else { world.files.get(&run).copied().unwrap_or(chosen) };
-        let marks: BTreeMap<TaskId, baler_model::ledger::Mark> = (0..)
+        let marks: Marks = (0..)
             .zip(world.marks[index])
-            .filter_map(|(task, mark)| Some((TaskId(task), real_mark(run, task, mark)?)))
+            .filter_map(|(task, mark)| Some((TaskId(task), Box::new(real_mark(run, task, mark)?))))
             .collect();
         let tasks = (0u32..).zip(groups).filter(|(_, inputs)| *inputs != 0).map(|(n, _)| (TaskId(n), GroupId(n)));
         let count = tasks.clone().count() as u32;

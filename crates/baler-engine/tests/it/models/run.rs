@@ -376,8 +376,8 @@ impl Machine {
         let mut marks = BTreeMap::new();
         for (task, kind) in (0u32..).zip(kinds) {
             match kind {
-                1 => drop(marks.insert(TaskId(task), real::staged_mark(0, task))),
-                2 => drop(marks.insert(TaskId(task), real::given_up_mark(0, task))),
+                1 => drop(marks.insert(TaskId(task), Box::new(real::staged_mark(0, task)))),
+                2 => drop(marks.insert(TaskId(task), Box::new(real::given_up_mark(0, task)))),
                 _ => {}
             }
         }

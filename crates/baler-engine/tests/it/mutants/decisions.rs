@@ -61,7 +61,9 @@ fn a_tally_leaves_out_tasks_of_groups_that_are_given_up() {
     let tasks = [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (5, 3)].map(|(t, g)| (TaskId(t), GroupId(g)));
     let given_up =
         Mark { outcome: Outcome::GivenUp { reason: Failure { error: "e".into(), hint: None } }, ..mark(2, 0, "a") };
-    let marks = Marks::from([(TaskId(0), mark(0, 0, "a")), (TaskId(2), given_up), (TaskId(5), mark(5, 0, "a"))]);
+    let marks = Marks::from(
+        [(0, mark(0, 0, "a")), (2, given_up), (5, mark(5, 0, "a"))].map(|(task, mark)| (TaskId(task), Box::new(mark))),
+    );
     let seen = tally(tasks.into_iter(), &marks, &BTreeSet::from([GroupId(2)]));
     assert_eq!(seen.given_up, BTreeSet::from([GroupId(1), GroupId(2)]));
     assert_eq!(seen.unmarked, [TaskId(1)]);

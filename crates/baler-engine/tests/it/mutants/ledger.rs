@@ -100,7 +100,10 @@ async fn of_each_task_the_mark_of_the_highest_generation_wins() {
         assert_eq!(ledger.create_mark(one).await.unwrap(), None, "it is ours");
     }
     let read = ledger.read_marks(&run_id("r"), Marks::new()).await.unwrap();
-    assert_eq!(read.into_values().collect::<Vec<_>>(), [marks[0].clone(), marks[3].clone(), marks[4].clone()]);
+    assert_eq!(
+        read.into_values().map(|mark| *mark).collect::<Vec<_>>(),
+        [marks[0].clone(), marks[3].clone(), marks[4].clone()]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,7 +135,7 @@ async fn every_directory_of_marks_is_made_durable_once() {
     let (hook, syncs) = counts(Method::Sync, "/mark/");
     let ledger = World::new().process(FLOW, Some(hook)).flow().ledger;
     let tasks = [0, 1, 2, 999, 1000, 1001, 2000];
-    let marks: Marks = tasks.into_iter().map(|task| (TaskId(task), mark(task, 0, "a"))).collect();
+    let marks: Marks = tasks.into_iter().map(|task| (TaskId(task), Box::new(mark(task, 0, "a")))).collect();
     for one in marks.values() {
         ledger.create_mark(one).await.unwrap();
     }
