@@ -21,8 +21,8 @@ pub const LATER: Duration = Duration::from_secs(1);
 pub fn give_back_after(delay: Duration) {
     let milliseconds = c_long::try_from(delay.as_millis()).unwrap_or(c_long::MAX);
     #[expect(unsafe_code, reason = "C; it takes any option and any number, and stores the number")]
-    // SAFETY: both are plain numbers; mimalloc ignores options that it does not have. It stores one word of its own table, as it
-    // does itself when a thread first asks for an option: another that reads it meanwhile finds the old number or the new one.
+    // SAFETY: both are plain numbers; mimalloc ignores options that it does not have. It stores an aligned word of its own table,
+    // without a lock: this relies on the machine, where another thread that reads it meanwhile finds the old or the new number.
     unsafe {
         libmimalloc_sys::mi_option_set_default(PURGE_DELAY, milliseconds);
     }

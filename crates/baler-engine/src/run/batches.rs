@@ -53,10 +53,7 @@ pub(super) async fn tasks(
     let known: &Marks = marks;
     let made = rest.iter().map(|rest| one(flow, plan, options, job.as_ref(), rest, known));
     let made: Vec<Marks> = stream::iter(made).buffer_unordered(BATCHES).try_collect().await?;
-    // Moved and not copied: there is one for each chunk.
-    for mut made in made {
-        marks.append(&mut made);
-    }
+    marks.extend(made.into_iter().flatten());
     Ok(())
 }
 
@@ -209,7 +206,7 @@ async fn pass(
         Ok(brought) => brought,
         Err(error) => return Ok(Err(error)),
     };
-    let at_once = flow.env.limits.concurrency.clamp(1, chunks_at_once(flow));
+    let at_once = flow.env.limits.concurrency.min(chunks_at_once(flow, job));
     let mut working = FuturesUnordered::new();
     let mut is_done = false;
     let mut fault = None;
@@ -248,10 +245,12 @@ async fn pass(
 
 /// Chunks whose bytes are in memory: those that are worked at, and those whose part and mark are on their way. A disk takes few
 /// at once, and takes them soon.
-fn chunks_at_once(flow: &Flow) -> usize {
-    match flow.target.info().kind {
-        StoreKind::Directory => 6,
-        StoreKind::S3 | StoreKind::Azure | StoreKind::Gcs | StoreKind::Memory => 16,
+fn chunks_at_once(flow: &Flow, job: &Job) -> usize {
+    match (flow.target.info().kind, job.places()) {
+        (StoreKind::Directory, Some(places)) => places + 3,
+        (StoreKind::S3 | StoreKind::Azure | StoreKind::Gcs | StoreKind::Memory, Some(places)) => places + 13,
+        // As many as may wait for a program or a server.
+        (_, None) => 16,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::io::{self, Read, Write};
 
-use baler_format::codec::{Codec, CodecError, CodecFault, Compression, decode_whole, reader, writer};
+use baler_format::codec::{
+    Codec, CodecError, CodecFault, Compression, decode_whole, encode_whole, encode_whole_into, reader, writer,
+};
 use proptest::prelude::*;
 
 pub(crate) fn compress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
@@ -53,6 +55,21 @@ fn every_codec_and_level_reads_what_it_wrote() {
             if codec != Codec::Brotli {
                 assert_eq!(Codec::sniff(&made), codec);
             }
+        }
+    }
+}
+
+#[test]
+fn what_a_buffer_held_before_does_not_matter() {
+    let (few, many) = (text(3), text(5_000));
+    for codec in Codec::ALL {
+        let compression = with(codec);
+        let (short, long) = (encode_whole(compression, &few).unwrap(), encode_whole(compression, &many).unwrap());
+        assert_eq!(decode_whole(codec, &long, many.len()).unwrap(), many, "{codec:?}");
+        let mut buffer = vec![0xff; 7];
+        for (plain, encoded) in [(&many, &long), (&few, &short), (&many, &long)] {
+            buffer = encode_whole_into(compression, plain, buffer).unwrap();
+            assert_eq!(&buffer, encoded, "{codec:?}");
         }
     }
 }

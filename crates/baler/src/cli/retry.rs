@@ -62,6 +62,7 @@ impl Retry {
             rival: Rival::Join,
             ..DriveOptions::default()
         };
+        super::run::mind_memory(&flow);
         let report = engine::retry(&flow, &run, options).await?;
         let exit = report::exit(&report);
         let told = [Told { report, target: flow.target.info().url.clone() }];

@@ -32,6 +32,16 @@ impl Run {
     }
 }
 
+/// Says when memory that a flow frees goes back to the system.
+pub(super) fn mind_memory(flow: &Flow) {
+    baler_alloc::give_back_after(match &flow.config.operation {
+        // What chunks take and free within a second would be many times what they need.
+        Operation::Scatter(_) => baler_alloc::SOON,
+        // They are faster with memory that stays.
+        Operation::Combine(_) | Operation::Convert(_) => baler_alloc::LATER,
+    });
+}
+
 /// Runs flows one after the other and tells what they did.
 pub(super) async fn run_flows(
     global: &Global,
@@ -45,12 +55,7 @@ pub(super) async fn run_flows(
         if flow.env.cancel.is_cancelled() {
             break;
         }
-        baler_alloc::give_back_after(match &flow.config.operation {
-            // What chunks take and free within a second would be many times what they need.
-            Operation::Scatter(_) => baler_alloc::SOON,
-            // They are faster with memory that stays.
-            Operation::Combine(_) | Operation::Convert(_) => baler_alloc::LATER,
-        });
+        mind_memory(flow);
         let reports = match engine::run_asked(flow, ask).await {
             Ok(reports) => reports,
             // One flow that cannot run does not keep the others from it.

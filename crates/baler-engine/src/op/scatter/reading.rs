@@ -3,7 +3,7 @@
 //! what is wanted is read.
 //!
 //! Memory: the chunks that wait or are being worked at are granted by the budget; one that is larger than [`HELD`] lies in a
-//! file without a name.
+//! file without a name. Besides that some buffers are kept for the next chunk (`spare`).
 
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;

@@ -21,6 +21,8 @@ const REASON: usize = 500;
 /// A window closes behind so many records, or bytes of them.
 const RECORDS: usize = 16_384;
 const BYTES: usize = 8 << 20;
+/// The last record of a window is seldom longer.
+const LAST: usize = 64 << 10;
 
 /// Records that are taken together.
 #[derive(Debug, Default)]
@@ -223,11 +225,11 @@ impl Records {
     }
 }
 
-/// The room that the texts of a window of this chunk need, about. Units: bytes.
+/// The room that the texts of a window of this chunk need; more where the last of them is long. Units: bytes.
 pub(super) fn room(chunk: &ChunkTask) -> usize {
     match chunk.extent {
         ChunkExtent::Bytes { start, end, .. } => {
-            usize::try_from(end - start + chunk.records).unwrap_or(BYTES).min(BYTES)
+            usize::try_from(end - start + chunk.records).unwrap_or(usize::MAX).min(BYTES + LAST)
         }
         ChunkExtent::Groups { .. } => 0,
     }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 /// A larger buffer is not kept: few chunks need one.
-const LARGEST: usize = 8 << 20;
+const LARGEST: usize = 10 << 20;
 /// Buffers have room for a multiple of this: most fit for the next chunk. What of it is never written to is no memory.
 const GRAIN: usize = 128 << 10;
-/// So many are kept, at most: as many as are used at a time by the chunks that are in hand.
-const KEPT: usize = 16;
+/// So much is kept at most, besides what the budget of memory grants to chunks. Units: bytes.
+const KEPT: usize = 16 << 20;
 
 /// Buffers that nobody uses.
 #[derive(Default)]
@@ -34,16 +34,14 @@ impl Spares {
         let kept = {
             let mut buffers = self.buffers.lock();
             let fitting = buffers.iter().position(|kept| kept.capacity() >= room);
-            // Where none has room, one of them goes.
-            fitting.map(|at| buffers.swap_remove(at)).or_else(|| buffers.pop())
-        };
-        let bytes = match kept {
-            Some(mut kept) if kept.capacity() >= room => {
-                kept.clear();
-                kept
+            if fitting.is_none() && room <= LARGEST {
+                // One that is too small goes, for this one.
+                drop(buffers.pop());
             }
-            Some(_) | None => Vec::with_capacity(room),
+            fitting.map(|at| buffers.swap_remove(at))
         };
+        let mut bytes = kept.unwrap_or_else(|| Vec::with_capacity(room));
+        bytes.clear();
         Spare { bytes, home: Some(Arc::clone(self)) }
     }
 
@@ -57,7 +55,8 @@ impl Drop for Spare {
     fn drop(&mut self) {
         let Some(home) = &self.home else { return };
         let mut buffers = home.buffers.lock();
-        if self.bytes.capacity() <= LARGEST && buffers.len() < KEPT {
+        let kept: usize = buffers.iter().map(Vec::capacity).sum();
+        if (1..=LARGEST.min(KEPT - kept)).contains(&self.bytes.capacity()) {
             buffers.push(std::mem::take(&mut self.bytes));
         }
     }
@@ -117,8 +116,25 @@ mod tests {
         let spares = Arc::new(Spares::default());
         drop(spares.take(LARGEST + 1));
         assert!(spares.buffers.lock().is_empty());
-        let many: Vec<Spare> = (0..2 * KEPT).map(|_| spares.take(10)).collect();
+        drop(spares.take(0));
+        assert!(spares.buffers.lock().is_empty());
+        let many: Vec<Spare> = (0..20).map(|_| spares.take(1 << 20)).collect();
         drop(many);
-        assert_eq!(spares.buffers.lock().len(), KEPT);
+        assert_eq!(spares.buffers.lock().len(), KEPT >> 20);
+    }
+
+    #[test]
+    fn what_is_too_small_makes_room_but_not_for_what_is_never_kept() {
+        let spares = Arc::new(Spares::default());
+        let small: Vec<Spare> = (0..2).map(|_| spares.take(GRAIN)).collect();
+        drop(small);
+        let large = spares.take(LARGEST + 1);
+        assert!(large.capacity() > LARGEST);
+        assert_eq!(spares.buffers.lock().len(), 2);
+        let larger = spares.take(2 * GRAIN);
+        assert!(larger.capacity() >= 2 * GRAIN);
+        assert_eq!(spares.buffers.lock().len(), 1);
+        drop((large, larger));
+        assert_eq!(spares.buffers.lock().len(), 2);
     }
 }

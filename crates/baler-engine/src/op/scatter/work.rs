@@ -5,7 +5,7 @@
 //! attempt's key.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use baler_format::codec::{self, Codec, Compression};
 use baler_format::decode::{DecodeOptions, TextFrom};
@@ -26,7 +26,7 @@ use super::reading::Body;
 use super::records::{self, Records, Request, Rows, Verdict, Window, unreadable};
 use super::spare::Spares;
 use super::table::Table;
-use super::workers::Workers;
+use super::workers::{Waits, Workers};
 use crate::error::TaskError;
 use crate::flow::Flow;
 use crate::ledger::intermediate_key;
@@ -76,7 +76,10 @@ impl Job {
         let planned = |error: String| invalid(Failure { error, hint: None });
         let workers = match options.each.iter().any(waits) {
             true => None,
-            false => Some(Workers::start(options.upsert.is_some()).map_err(no_threads)?),
+            false => {
+                let waits = if options.upsert.is_some() { Waits::ForTable } else { Waits::ForNobody };
+                Some(Workers::start(waits).map_err(no_threads)?)
+            }
         };
         let compression = compression(options).map_err(planned)?;
         let (schema, decoding) = columns(options).map_err(planned)?;
@@ -97,6 +100,11 @@ impl Job {
             spares: Arc::default(),
             workers,
         })
+    }
+
+    /// How many chunks are worked at beside each other; nothing where that is for those to say whom steps wait for.
+    pub(crate) fn places(&self) -> Option<usize> {
+        self.workers.as_ref().map(Workers::places)
     }
 }
 
@@ -182,10 +190,11 @@ pub(crate) async fn take(
     });
     let mut records = opened.await.map_err(|error| unreadable(&batch.input, &error))?;
     let mut made = Made::default();
+    let wanted = Arc::new(());
     loop {
-        let shared = Arc::clone(batch);
+        let (shared, wanted) = (Arc::clone(batch), Arc::downgrade(&wanted));
         let ended = blocking(&batch.job, move || {
-            let next = go_on(&shared, &chunk, &mut records, &mut made);
+            let next = go_on(&shared, &chunk, &mut records, &mut made, &wanted);
             (records, made, next)
         });
         let next;
@@ -242,10 +251,20 @@ enum Next {
     End,
 }
 
-/// Takes windows as long as nobody is to be waited for.
-fn go_on(batch: &Batch, chunk: &ChunkTask, records: &mut Records, made: &mut Made) -> Result<Next, TaskError> {
+/// Takes windows as long as nobody is to be waited for, and somebody waits for the chunk.
+fn go_on(
+    batch: &Batch,
+    chunk: &ChunkTask,
+    records: &mut Records,
+    made: &mut Made,
+    wanted: &Weak<()>,
+) -> Result<Next, TaskError> {
     let job = &batch.job;
     loop {
+        // Interrupted, or its batch is given up: what is said to nobody does not matter.
+        if wanted.strong_count() == 0 {
+            return Ok(Next::End);
+        }
         let text = job.spares.take(records::room(chunk));
         let window = records.next_window(text).map_err(|error| unreadable(&batch.input, &error))?;
         let Some(mut window) = window else {
@@ -342,7 +361,8 @@ impl Made {
             self.result = answers.to_vec();
             return Ok(());
         }
-        let mut member = batch.job.spares.take(answers.len());
+        // What cannot be compressed grows a little.
+        let mut member = batch.job.spares.take(answers.len() + (answers.len() >> 6) + 64);
         *member = codec::encode_whole_into(compression, &answers, std::mem::take(&mut *member)).map_err(|error| {
             TaskError {
                 kind: Kind::Transient,

@@ -15,14 +15,25 @@ type Work = Box<dyn FnOnce() + Send>;
 pub(crate) struct Workers {
     queue: mpsc::Sender<Work>,
     places: Semaphore,
+    at_once: usize,
+}
+
+/// Whom chunks wait for on their way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Waits {
+    /// While one does, another is worked at.
+    ForTable,
+    ForNobody,
 }
 
 impl Workers {
-    /// Starts as many as there are processors. Where there is a table there are two places for each: while the one waits for it,
-    /// another is worked at. Errors: the machine's, that has no thread to give.
-    pub(crate) fn start(has_table: bool) -> std::io::Result<Self> {
+    /// Starts as many as there are processors. Errors: the machine's, that has no thread to give.
+    pub(crate) fn start(waits: Waits) -> std::io::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let places = if has_table { 2 * threads } else { threads + 1 };
+        let at_once = match waits {
+            Waits::ForTable => 2 * threads,
+            Waits::ForNobody => threads + 1,
+        };
         let (queue, waiting) = mpsc::channel::<Work>();
         let waiting = Arc::new(Mutex::new(waiting));
         for number in 0..threads {
@@ -36,7 +47,12 @@ impl Workers {
                 }
             })?;
         }
-        Ok(Self { queue, places: Semaphore::new(places) })
+        Ok(Self { queue, places: Semaphore::new(at_once), at_once })
+    }
+
+    /// How many places there are.
+    pub(crate) fn places(&self) -> usize {
+        self.at_once
     }
 
     /// A place for a chunk whose records are in memory: work is done in the order in which it was asked for, so that chunks
@@ -72,7 +88,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_is_done_by_as_many_threads_as_there_are_processors() {
-        let workers = Workers::start(true).unwrap();
+        let workers = Workers::start(Waits::ForTable).unwrap();
         let all = (0..200).map(|n| workers.run(move || (n, std::thread::current().id())));
         let done = futures::future::join_all(all).await;
         assert!(done.iter().map(|(n, _)| *n).eq(0..200));
@@ -81,8 +97,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn there_is_a_place_for_a_chunk_that_waits() {
+        let threads = std::thread::available_parallelism().unwrap().get();
+        for (waits, least) in [(Waits::ForTable, 2 * threads), (Waits::ForNobody, threads + 1)] {
+            let workers = Workers::start(waits).unwrap();
+            assert_eq!(workers.places(), least);
+            let mut taken = Vec::new();
+            for _ in 0..least {
+                taken.push(workers.place().await);
+            }
+            assert!(workers.places.try_acquire().is_err(), "{waits:?}");
+            drop(taken.pop());
+            assert!(workers.places.try_acquire().is_ok(), "{waits:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn work_that_panics_panics_where_it_was_asked_for_and_the_thread_goes_on() {
-        let workers = Arc::new(Workers::start(true).unwrap());
+        let workers = Arc::new(Workers::start(Waits::ForTable).unwrap());
         for _ in 0..20 {
             let asking = Arc::clone(&workers);
             let asked = tokio::spawn(async move { asking.run(|| panic!("of the work")).await });
