@@ -121,8 +121,8 @@ impl Reading {
     }
 }
 
-/// Room for the first bytes of a range; nothing where the whole is asked for, whose size is not known yet. Whoever asks for them has it made, and not one after the other of the many threads that
-/// read: each would keep memory for what it read.
+/// Room for the first bytes of a range; nothing where the whole is asked for, whose size is not known yet. Whoever asks for
+/// them has it made, and not one after the other of the many threads that read: each would keep memory for what it read.
 pub(super) fn room(range: Option<ByteRange>) -> Vec<u8> {
     range.map_or_else(Vec::new, |range| Vec::with_capacity(of_chunk(range.len())))
 }

@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 
 /// A larger buffer is not kept: few chunks need one.
 const LARGEST: usize = 10 << 20;
-/// Buffers have room for a multiple of this: most fit for the next chunk. What of it is never written to is no memory.
+/// Buffers have room for a multiple of this: most fit for the next chunk. What of it is never written to takes no memory.
 const GRAIN: usize = 128 << 10;
-/// So much is kept at most, besides what the budget of memory grants to chunks. Units: bytes.
+/// So much is kept at most in one place, besides what the budget of memory grants to chunks. Units: bytes.
 const KEPT: usize = 16 << 20;
 
 /// Buffers that nobody uses.
