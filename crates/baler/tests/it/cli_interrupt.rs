@@ -1,6 +1,7 @@
 //! Ctrl-C, kill -9, and two processes at once.
 
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use crate::bench::{Bench, assert_shown};
 
@@ -140,11 +141,26 @@ fn ctrl_c_ends_programs_that_answer_for_records() {
     let child = bench.start(&["run"]);
     bench.wait_for("data", "hangs.pid");
     // The number is written right behind the file.
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    let pid = eventually("the program's number", || bench.read("data/hangs.pid").trim().parse::<u32>().ok());
     signal(&child, "-INT");
     assert_eq!(bench.finish(child).code, 130);
-    let stat =
-        std::fs::read_to_string(format!("/proc/{}/stat", bench.read("data/hangs.pid").trim())).unwrap_or_default();
-    // One that nobody waits for has ended, too.
-    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    eventually("the program's end", || has_ended(pid).then_some(()));
+}
+
+/// Waits for what `found` finds.
+fn eventually<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether a process is gone; one that was killed may take a moment to go, and one that nobody waits for has ended, too.
+fn has_ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
 }
