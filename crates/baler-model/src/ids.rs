@@ -4,12 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::shared::SharedStr;
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        pub struct $name(SharedStr);
 
         impl $name {
             /// Takes a text of letters, digits, `-`, `_` and `.` that begins with a letter or digit.
@@ -18,7 +20,7 @@ macro_rules! text_id {
             pub fn try_new(text: impl Into<String>) -> Result<Self, IdError> {
                 let text = text.into();
                 match is_plain_name(&text) {
-                    true => Ok(Self(text.into_boxed_str())),
+                    true => Ok(Self(text.into())),
                     false => Err(IdError { what: stringify!($name), text }),
                 }
             }
@@ -38,7 +40,7 @@ macro_rules! text_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0.into_string()
+                id.0.to_string()
             }
         }
 

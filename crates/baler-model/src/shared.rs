@@ -1,4 +1,4 @@
-//! Texts that plan, claims and tasks all hold: cloning one copies no bytes.
+//! Texts that plan, claims, tasks and marks all hold: cloning one copies no bytes.
 
 use std::fmt;
 use std::ops::Deref;
