@@ -233,7 +233,16 @@ async fn build_report(
     let run = &plan.header.run;
     let known = known_run(flow, state, run)?;
     let mut report = RunReport { run: Some(run.clone()), ..RunReport::nothing(&flow.config.name) };
-    let marks = flow.ledger.read_marks(run, marks).await.map_err(&wrap)?;
+    // Of a run that released no group marks tell only how the work was done, and those at hand do. Which groups were given up,
+    // and why, another process may have marked since.
+    let has_ended = match known.status {
+        RunStatus::Committed | RunStatus::Disposed => true,
+        RunStatus::Opened | RunStatus::Sealed | RunStatus::Withdrawing | RunStatus::Aborted => false,
+    };
+    let marks = match has_ended && known.released.is_empty() && marks.len() == plan.tasks.len() {
+        true => marks,
+        false => flow.ledger.read_marks(run, marks).await.map_err(&wrap)?,
+    };
     let groups = u64::from(known.counts.groups);
     let released = known.released.len() as u64;
     for task in plan.tasks.iter().filter(|t| !known.released.contains(&t.group)) {

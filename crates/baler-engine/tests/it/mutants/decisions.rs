@@ -166,6 +166,24 @@ async fn who_loses_the_race_for_a_seal_appends_no_second_one() {
     assert_eq!(process.state().await.head(), LogSeq(4), "Opened, Sealed, Committed, Disposed");
 }
 
+/// Another process gives the only group up, its upload and its source being lost, while this one is about to seal: this one
+/// tells why, too, though it had marked every task itself.
+#[tokio::test(start_paused = true)]
+async fn who_loses_the_race_for_a_seal_tells_why_a_group_was_given_up_meanwhile() {
+    let world = filled(&["a"]).await;
+    let other = world.process(FLOW, None);
+    let gate = Arc::new(Gate::default());
+    let process = world.process(FLOW, Some(gate.hook(SEALS.0, SEALS.1, 1)));
+    let loses = async {
+        expire(&world.lake, "daily/a.jsonl").await;
+        world.lake.delete(&fixtures::key("raw/a/1.jsonl")).await.unwrap();
+        drives_the_run(&other).await;
+    };
+    let report = gate.meanwhile(process.run_one(), loses).await;
+    assert_eq!(report.status, Status::Failed, "{report:#?}");
+    assert!(report.failures[0].error.contains("raw/a/1.jsonl"), "{report:#?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_runs_that_share_an_output_and_no_input_are_never_open_together() {
     let world = filled(&["a"]).await;
