@@ -175,6 +175,10 @@ enum Patience {
 /// How long a verb may take to stop by itself.
 const TIDYING: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// A thread for what blocks ends after so long without work. They take turns, and each keeps memory of its own: those that a
+/// burst of calls left behind would never end.
+const IDLE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Runs a verb until it is done, or until patience ends after Ctrl-C. Dropping it is safe at any instant.
 fn on_runtime(
     patience: Patience,
@@ -182,7 +186,11 @@ fn on_runtime(
 ) -> anyhow::Result<Exit> {
     // Directory work happens on blocking threads; two workers keep requests going while one computes checksums.
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get().max(2));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_keep_alive(IDLE)
+        .enable_all()
+        .build()?;
     let cancel = CancellationToken::new();
     let done = runtime.block_on(async {
         tokio::select! {
