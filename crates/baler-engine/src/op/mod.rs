@@ -5,7 +5,7 @@ pub mod convert;
 pub(crate) mod redshift;
 pub(crate) mod scatter;
 
-use baler_model::ledger::{Account, ChunkDone, Failure, OperationOptions, OutputRecords, Task, Work};
+use baler_model::ledger::{Account, Failure, OperationOptions, OutputRecords, Task, Work};
 use baler_model::{AttemptId, Kind, Staged};
 
 use crate::error::TaskError;
@@ -20,8 +20,6 @@ pub(crate) struct Done {
     pub(crate) work: Work,
     /// What each output holds, where records were counted.
     pub(crate) records: Vec<OutputRecords>,
-    /// What came of a chunk.
-    pub(crate) chunk: Option<Box<ChunkDone>>,
 }
 
 /// Executes a task. Safe to call twice, by anyone, at any time: each attempt stages for itself. `marks` are those that are known of

@@ -6,19 +6,20 @@
 
 use std::sync::Arc;
 
-use baler_model::ledger::{Failure, GroupId, Mark, Outcome, ScatterOptions, Task};
+use baler_model::ledger::{ChunkDone, Failure, GroupId, Mark, Outcome, ScatterOptions, Task};
 use baler_model::{AttemptId, Kind};
 use baler_store::StoreKind;
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::execute::{self, ATTEMPTS, PAUSE, Tried};
 use crate::error::{EngineError, TaskError};
 use crate::flow::Flow;
 use crate::ledger::{Marks, Plan};
-use crate::op::scatter::reading::{self, Body};
-use crate::op::scatter::work::{Batch, Job};
-use crate::op::{self, scatter};
+use crate::op::scatter::reading::{self, Brought};
+use crate::op::scatter::work::{self, Batch, Job};
 
 /// Batches that are worked at beside each other.
 const BATCHES: usize = 4;
@@ -207,6 +208,9 @@ async fn pass(
         Err(error) => return Ok(Err(error)),
     };
     let at_once = flow.env.limits.concurrency.min(chunks_at_once(flow, job));
+    // More than are worked at would only lie there; one whose part is put needs its bytes no more, and one that is tried again
+    // keeps its room through the pause.
+    let rooms = Arc::new(Semaphore::new(job.places().unwrap_or(at_once)));
     let mut working = FuturesUnordered::new();
     let mut is_done = false;
     let mut fault = None;
@@ -223,15 +227,11 @@ async fn pass(
                 marks.insert(mark.task, Box::new(mark));
             }
             () = flow.env.cancel.cancelled() => return Err(EngineError::Interrupted),
-            next = brought.recv(), if !is_done && working.len() < at_once => match next {
+            next = next_chunk(&rooms, &mut brought), if !is_done && working.len() < at_once => match next {
                 None => is_done = true,
-                Some(Ok(chunk)) => {
+                Some(Ok((chunk, room))) => {
                     let task = left[chunk.number];
-                    working.push(async move {
-                        let mark = one_chunk(flow, plan, batch, task, &chunk.body).await;
-                        drop(chunk);
-                        mark
-                    });
+                    working.push(one_chunk(flow, plan, batch, task, chunk, room));
                 }
                 Some(Err(error)) => {
                     fault = Some(error);
@@ -243,8 +243,17 @@ async fn pass(
     Ok(fault.map_or(Ok(()), Err))
 }
 
-/// Chunks whose bytes are in memory: those that are worked at, and those whose part and mark are on their way. A disk takes few
-/// at once, and takes them soon.
+/// The next chunk, once there is room for its bytes beside those that are worked at.
+async fn next_chunk(
+    rooms: &Arc<Semaphore>,
+    brought: &mut mpsc::Receiver<Result<Brought, TaskError>>,
+) -> Option<Result<(Brought, OwnedSemaphorePermit), TaskError>> {
+    let room = Arc::clone(rooms).acquire_owned().await.expect("the semaphore is never closed");
+    let chunk = brought.recv().await?;
+    Some(chunk.map(|chunk| (chunk, room)))
+}
+
+/// Chunks that are worked at, and those whose part and mark are on their way. A disk takes few at once, and takes them soon.
 fn chunks_at_once(flow: &Flow, job: &Job) -> usize {
     match (flow.target.info().kind, job.places()) {
         (StoreKind::Directory, Some(places)) => places + 3,
@@ -254,21 +263,37 @@ fn chunks_at_once(flow: &Flow, job: &Job) -> usize {
     }
 }
 
-/// Attempts a chunk whose bytes are there, until a mark says what became of it.
+/// Attempts a chunk whose bytes are there, until a mark says what became of it. They go once its records are taken: where it is
+/// the putting that fails, only that is done again.
 async fn one_chunk(
     flow: &Flow,
     plan: &Plan,
     batch: &Arc<Batch>,
     task: &Task,
-    body: &Body,
+    brought: Brought,
+    room: OwnedSemaphorePermit,
 ) -> Result<Mark, EngineError> {
     let run = &plan.header.run;
     let chunk = *task.chunk().ok_or_else(|| broken(flow, plan, format!("task {} is no chunk", task.task)))?;
-    let take = async |attempt: AttemptId| -> Result<op::Done, TaskError> {
-        scatter::work::take(flow, run, batch, task, chunk, body, &attempt).await
+    let Brought { body, memory, .. } = brought;
+    let (held, unput) = (Mutex::new(Some((body, room))), OnceCell::new());
+    let take = async |attempt: AttemptId| -> Result<Box<ChunkDone>, TaskError> {
+        let records = async || {
+            let body = held.lock().as_ref().map(|(body, _)| body.clone());
+            let unput = work::take(batch, chunk, body.expect("it goes when its records are taken")).await?;
+            drop(held.lock().take());
+            Ok::<_, TaskError>(unput)
+        };
+        unput.get_or_try_init(records).await?.put(flow, run, task, &attempt).await
     };
-    match execute::attempts_at(flow, plan, task, take).await? {
-        Tried::Done(attempt, done) => execute::mark_done(flow, plan, task, &attempt, done).await,
+    let tried = execute::attempts_at(flow, plan, task, take).await?;
+    // The mark needs nothing of it.
+    drop((held, unput, memory));
+    match tried {
+        Tried::Done(attempt, done) => {
+            let mark = execute::new_mark(flow, plan, task, 0, &attempt, Outcome::Taken(done));
+            execute::mark(flow, mark, &[]).await
+        }
         Tried::Failed(attempt, error) => {
             let TaskError { failure: Failure { error, hint }, .. } = error;
             let last = chunk.first + chunk.records - 1;

@@ -89,9 +89,9 @@ pub(super) fn tally_of(flow: &Flow, state: &LedgerState, plan: &Plan, marks: &Ma
 }
 
 /// What the attempts at a task came to.
-pub(super) enum Tried {
-    /// This attempt staged its outputs.
-    Done(AttemptId, Done),
+pub(super) enum Tried<T> {
+    /// This attempt did it.
+    Done(AttemptId, T),
     /// The last attempt failed, and a further one is not worth it.
     Failed(AttemptId, TaskError),
 }
@@ -113,24 +113,24 @@ pub(super) async fn mark_done(
     done: Done,
 ) -> Result<Mark, EngineError> {
     let staged = done.outputs.clone();
-    let Done { outputs, account, work, records, chunk } = done;
-    let outcome = Outcome::Staged { outputs, account, work, records, chunk };
+    let Done { outputs, account, work, records } = done;
+    let outcome = Outcome::Staged { outputs, account: Box::new(account), work, records };
     mark(flow, new_mark(flow, plan, task, 0, attempt, outcome), &staged).await
 }
 
 /// Attempts a task a few times. An interrupt is no failure of the task.
-pub(super) async fn attempts(flow: &Flow, plan: &Plan, marks: &Marks, task: &Task) -> Result<Tried, EngineError> {
+pub(super) async fn attempts(flow: &Flow, plan: &Plan, marks: &Marks, task: &Task) -> Result<Tried<Done>, EngineError> {
     let execute = async |attempt: AttemptId| op::execute(flow, plan, marks, task, &attempt).await;
     attempts_at(flow, plan, task, execute).await
 }
 
 /// Attempts a task a few times by what `work` does of it.
-pub(super) async fn attempts_at(
+pub(super) async fn attempts_at<T>(
     flow: &Flow,
     plan: &Plan,
     task: &Task,
-    work: impl AsyncFn(AttemptId) -> Result<Done, TaskError>,
-) -> Result<Tried, EngineError> {
+    work: impl AsyncFn(AttemptId) -> Result<T, TaskError>,
+) -> Result<Tried<T>, EngineError> {
     let run = &plan.header.run;
     let mut pause = PAUSE;
     for tries in 1.. {
@@ -228,7 +228,7 @@ pub(super) fn new_mark(
 async fn abort_losing(flow: &Flow, staged: &[Staged], winner: &Mark) {
     let named: Vec<&Staged> = match &winner.outcome {
         Outcome::Staged { outputs, .. } => outputs.iter().collect(),
-        Outcome::GivenUp { .. } => Vec::new(),
+        Outcome::Taken(_) | Outcome::GivenUp { .. } => Vec::new(),
     };
     for lost in staged.iter().filter(|s| !named.contains(s)) {
         if let Err(error) = flow.target.abort_staged(lost).await {

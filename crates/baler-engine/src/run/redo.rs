@@ -43,7 +43,7 @@ pub(super) async fn lost_uploads(
             Some((Outcome::Staged { outputs, .. }, generation)) => {
                 (0u32..).zip(outputs).map(|(n, s)| seal::sealed_output(task, generation, n, s)).collect()
             }
-            Some((Outcome::GivenUp { .. }, _)) | None => Vec::new(),
+            Some((Outcome::Taken(_) | Outcome::GivenUp { .. }, _)) | None => Vec::new(),
         };
         outputs
     });
@@ -157,7 +157,7 @@ async fn stage_again(
         };
         let outputs = vec![output.clone(), beside.clone()];
         let records = Vec::new();
-        let outcome = Outcome::Staged { outputs, account: account.clone(), work: *work, records, chunk: None };
+        let outcome = Outcome::Staged { outputs, account: account.clone(), work: *work, records };
         let next = execute::new_mark(flow, plan, task, generation, &attempt, outcome);
         marks.insert(task.task, Box::new(execute::mark(flow, next, &[beside]).await?));
         return Ok(None);
@@ -174,7 +174,7 @@ async fn stage_again(
             return Ok(None);
         }
     };
-    let Done { outputs: made, account, work, records, chunk } = done;
+    let Done { outputs: made, account, work, records } = done;
     let same_keys = made.iter().map(|staged| &staged.key).eq(before.iter().map(|staged| &staged.key));
     if !same_keys {
         // Inputs are pinned to their versions and the plan decides everything else.
@@ -194,7 +194,7 @@ async fn stage_again(
             outputs.push(old.clone());
         }
     }
-    let outcome = Outcome::Staged { outputs, account, work, records, chunk };
+    let outcome = Outcome::Staged { outputs, account: Box::new(account), work, records };
     let next = execute::new_mark(flow, plan, task, generation, &attempt, outcome);
     marks.insert(task.task, Box::new(execute::mark(flow, next, &staged).await?));
     Ok(None)

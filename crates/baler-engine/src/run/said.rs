@@ -52,7 +52,7 @@ impl Said {
         for mark in marks.into_values() {
             match mark.outcome {
                 Outcome::Staged { outputs: staged, .. } => outputs.extend(staged),
-                Outcome::GivenUp { .. } => {}
+                Outcome::Taken(_) | Outcome::GivenUp { .. } => {}
             }
         }
         outputs.retain(|staged| options.assume_of.is_empty() || options.assume_of.contains(&staged.key));

@@ -145,10 +145,13 @@ async fn give_up_unbalanced(
         let mut account = None::<Account>;
         let mut sizes_agree = true;
         for (task, mark) in tasks.iter().filter_map(|task| Some((task, marks.get(&task.task)?))) {
-            if let Outcome::Staged { outputs, account: one, records, .. } = &mark.outcome {
-                sizes_agree &= counted(&plan.header.operation, task, outputs, one, records);
-                account = Some(account.map_or_else(|| one.clone(), |sum| sum.plus(one)));
-            }
+            let Some(one) = mark.outcome.account() else { continue };
+            let (outputs, records): (&[Staged], &[OutputRecords]) = match &mark.outcome {
+                Outcome::Staged { outputs, records, .. } => (outputs, records),
+                Outcome::Taken(_) | Outcome::GivenUp { .. } => (&[], &[]),
+            };
+            sizes_agree &= counted(&plan.header.operation, task, outputs, &one, records);
+            account = Some(account.map_or_else(|| one.clone(), |sum| sum.plus(&one)));
         }
         let fault = match group_account(objects, bytes, balance, &account.unwrap_or_default()) {
             Err(imbalance) => imbalance.to_string(),
@@ -210,10 +213,12 @@ fn build(plan: &Plan, marks: &Marks, released: &BTreeSet<GroupId>) -> Seal {
     let mut outputs = Vec::new();
     for task in plan.tasks.iter().filter(|t| !released.contains(&t.group)) {
         let Some(mark) = marks.get(&task.task) else { continue };
-        let Outcome::Staged { outputs: staged, account: one, .. } = &mark.outcome else { continue };
-        account = Some(account.map_or_else(|| one.clone(), |sum| sum.plus(one)));
-        for (number, staged) in (0u32..).zip(staged) {
-            outputs.push(sealed_output(task, mark.generation, number, staged));
+        let Some(one) = mark.outcome.account() else { continue };
+        account = Some(account.map_or_else(|| one.clone(), |sum| sum.plus(&one)));
+        if let Outcome::Staged { outputs: staged, .. } = &mark.outcome {
+            for (number, staged) in (0u32..).zip(staged) {
+                outputs.push(sealed_output(task, mark.generation, number, staged));
+            }
         }
     }
     let header = SealHeader {

@@ -37,16 +37,15 @@ pub enum Outcome {
         /// The outputs, in the order of their publishing.
         outputs: Vec<Staged>,
         /// What went in and out.
-        account: Account,
+        account: Box<Account>,
         /// How it was done.
         work: Work,
         /// With `convert`: what each output holds, in the order of `outputs`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         records: Vec<OutputRecords>,
-        /// With `scatter`, for a chunk: what it made; it has no outputs.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        chunk: Option<Box<ChunkDone>>,
     },
+    /// With `scatter`: the records of a chunk were taken. It has no outputs.
+    Taken(Box<ChunkDone>),
     /// Its group is given up; nothing is marked above this.
     GivenUp {
         /// Why.
@@ -78,28 +77,75 @@ impl OutputRecords {
     }
 }
 
-/// What came of a chunk: two stretches of one private object under the attempt's key, which the gathering task reads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChunkDone {
-    /// When its records were begun with, by the author's clock; the mark says when they were done.
-    pub began: Timestamp,
-    /// Its part of the result, from the first byte on: members of the codec.
-    pub result: PrivateObject,
-    /// Its lines of the quarantine file, right behind that, where records failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aside: Option<PrivateObject>,
-    /// How many records failed, by reason; beyond so many reasons the rest stand under an empty one.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub reasons: BTreeMap<String, u64>,
-    /// The first record that failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_error: Option<Box<FailedRecord>>,
-    /// The last one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<Box<FailedRecord>>,
+impl Outcome {
+    /// What went in and out; nothing of a group that is given up.
+    pub fn account(&self) -> Option<Account> {
+        match self {
+            Self::Staged { account, .. } => Some(Account::clone(account)),
+            Self::Taken(chunk) => Some(chunk.account()),
+            Self::GivenUp { .. } => None,
+        }
+    }
 }
 
-/// A private object of an attempt.
+/// What came of a chunk. Its part of the result is a private object under the attempt's key, which the gathering task reads.
+///
+/// A run of ten thousand chunks holds as many of these in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkDone {
+    /// When its records were begun with, by the author's clock; the mark says when all was done, which may be some tries of
+    /// putting later.
+    pub began: Timestamp,
+    /// How many records went through.
+    pub succeeded: u64,
+    /// How many were left out on request.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+    /// Its part of the result: members of the codec, from the object's first byte on.
+    pub result: PrivateObject,
+    /// Those that failed, where some did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<Box<Failures>>,
+}
+
+impl ChunkDone {
+    /// How many records failed.
+    pub fn failed(&self) -> u64 {
+        self.failures.as_ref().map_or(0, |failures| failures.records)
+    }
+
+    /// What went in and out.
+    pub fn account(&self) -> Account {
+        Account {
+            records_in: Some(self.succeeded + self.failed() + self.left_out),
+            records_out: Some(self.succeeded),
+            quarantined: Some(self.failed()),
+            filtered: Some(self.left_out),
+            ..Account::default()
+        }
+    }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// The records of a chunk that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failures {
+    /// How many; at least one.
+    pub records: u64,
+    /// Their lines of the quarantine file, right behind the part of the result in the same object.
+    pub aside: PrivateObject,
+    /// How many of them by reason; beyond so many reasons the rest stand under an empty one.
+    pub reasons: BTreeMap<String, u64>,
+    /// The first of them.
+    pub first: FailedRecord,
+    /// The last one.
+    pub last: FailedRecord,
+}
+
+/// A stretch of a private object of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrivateObject {
     /// Its size in bytes.
@@ -183,4 +229,15 @@ pub struct Heartbeat {
     pub since: Timestamp,
     /// Alive at.
     pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run of ten thousand chunks holds as many marks.
+    #[test]
+    fn marks_of_chunks_are_small() {
+        assert!(size_of::<Mark>() <= 144 && size_of::<ChunkDone>() <= 56);
+    }
 }

@@ -19,7 +19,8 @@ pub use convert::{
 };
 pub use event::{CommittedObject, Counts, Entry, Event, Manifest, OutputClaim, Trigger};
 pub use mark::{
-    ChunkDone, FailedAttempt, FailedRecord, Failure, Heartbeat, Mark, Outcome, OutputRecords, PrivateObject, Work,
+    ChunkDone, FailedAttempt, FailedRecord, Failure, Failures, Heartbeat, Mark, Outcome, OutputRecords, PrivateObject,
+    Work,
 };
 pub use numbered::Numbered;
 pub use plan::{

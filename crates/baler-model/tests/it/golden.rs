@@ -8,7 +8,7 @@ use std::path::Path;
 use baler_model::ledger::{
     Account, ChunkDone, ChunkExtent, ChunkTask, Claim, ClaimsHeader, CombineOptions, CommittedObject, ContentHash,
     ConvertOptions, ConvertTask, Counts, DisposalPlan, DriftPolicy, EachOptions, Entry, EpochUnit, Event,
-    FailedAttempt, FailedRecord, Failure, FormatOptions, GatherTask, GroupId, Heartbeat, Manifest, Mark,
+    FailedAttempt, FailedRecord, Failure, Failures, FormatOptions, GatherTask, GroupId, Heartbeat, Manifest, Mark,
     OperationOptions, Outcome, OutputClaim, OutputRecords, PlanHeader, PlannedOutput, PlannedSchema, PlannedSplit,
     PlannedStore, PrivateObject, Provenance, QuarantineLimit, ResultOptions, ResultShape, ScatterOptions, ScatterTask,
     SealHeader, SealedOutput, SeparatorRule, TargetOptions, Task, Trigger, UpsertOptions, Work,
@@ -221,20 +221,14 @@ fn entries_of_version_1_are_read_and_written_as_ever() {
 #[test]
 fn marks_of_version_1_are_read_and_written_as_ever() {
     let work = Work { bytes_copied: 10_485_760, bytes_through: 1, millis: 1234 };
-    let multipart = Outcome::Staged {
-        outputs: vec![staged_multipart()],
-        account: account(),
-        work,
-        records: Vec::new(),
-        chunk: None,
-    };
+    let multipart =
+        Outcome::Staged { outputs: vec![staged_multipart()], account: Box::new(account()), work, records: Vec::new() };
     means("mark/staged-multipart/v1.json", Form::Compact, &mark(1234, 0, multipart));
     let file = Outcome::Staged {
         outputs: vec![staged_file()],
-        account: counted(),
+        account: Box::new(counted()),
         work: Work::default(),
         records: Vec::new(),
-        chunk: None,
     };
     means("mark/staged-file/v1.json", Form::Compact, &mark(1, 2, file));
     let reason = Failure {
@@ -389,20 +383,15 @@ fn plans_of_records_of_version_1_are_read_and_written_as_ever() {
     };
     lines_mean("plan/convert/v1.jsonl", &header, std::slice::from_ref(&task));
     let records = vec![OutputRecords { records: 5, records_in: 8, quarantined: 2, filtered: 1, queried: None }];
-    let outcome = Outcome::Staged {
-        outputs: vec![staged_file()],
-        account: counted(),
-        work: Work::default(),
-        records,
-        chunk: None,
-    };
+    let outcome =
+        Outcome::Staged { outputs: vec![staged_file()], account: Box::new(counted()), work: Work::default(), records };
     means("mark/records/v1.json", Form::Compact, &mark(0, 0, outcome));
     // With SQL between: what it was given, and what came out of it.
     let account = Account { records_out: Some(4), sql_in: Some(7), sql_out: Some(4), ..counted() };
     let records = vec![OutputRecords { records: 4, records_in: 10, quarantined: 2, filtered: 1, queried: Some(7) }];
     assert!(records[0].balances() && account.check_records().is_ok());
     let outcome =
-        Outcome::Staged { outputs: vec![staged_file()], account, work: Work::default(), records, chunk: None };
+        Outcome::Staged { outputs: vec![staged_file()], account: Box::new(account), work: Work::default(), records };
     means("mark/queried/v1.json", Form::Compact, &mark(0, 0, outcome));
     let OperationOptions::Convert(options) = header.operation.clone() else { unreachable!("it is one right above") };
     let sql = Some("SELECT id FROM input".to_owned());
@@ -506,25 +495,30 @@ fn plans_of_batches_of_version_1_are_read_and_written_as_ever() {
 
 #[test]
 fn marks_of_chunks_of_version_1_are_read_and_written_as_ever() {
-    let record = |index, message: &str| Some(Box::new(FailedRecord { index, message: message.into() }));
+    let record = |index, message: &str| FailedRecord { index, message: message.into() };
+    let failures = Failures {
+        records: 3,
+        aside: PrivateObject { size: 7, crc64nvme: 1 },
+        reasons: [("not JSON".to_owned(), 2), (String::new(), 1)].into(),
+        first: record(3, "not JSON"),
+        last: record(7, "x"),
+    };
     let chunk = ChunkDone {
         began: at("2026-01-01T00:00:00.5Z"),
+        succeeded: 6,
+        left_out: 1,
         result: PrivateObject { size: 99, crc64nvme: u64::MAX },
-        aside: Some(PrivateObject { size: 7, crc64nvme: 1 }),
-        reasons: [("not JSON".to_owned(), 2), (String::new(), 1)].into(),
-        first_error: record(3, "not JSON"),
-        last_error: record(7, "x"),
+        failures: Some(Box::new(failures)),
     };
-    let outcome = |chunk| Outcome::Staged {
-        outputs: Vec::new(),
-        account: counted(),
-        work: Work::default(),
-        records: Vec::new(),
-        chunk: Some(Box::new(chunk)),
-    };
-    means("mark/chunk/v1.json", Form::Compact, &mark(0, 0, outcome(chunk.clone())));
-    let plain = ChunkDone { aside: None, reasons: Default::default(), first_error: None, last_error: None, ..chunk };
-    means("mark/chunk-plain/v1.json", Form::Compact, &mark(0, 0, outcome(plain)));
+    assert_eq!(chunk.account(), Account { records_in: Some(10), records_out: Some(6), ..of_records(3, 1) });
+    means("mark/chunk/v1.json", Form::Compact, &mark(0, 0, Outcome::Taken(Box::new(chunk.clone()))));
+    let plain = ChunkDone { left_out: 0, failures: None, ..chunk };
+    assert_eq!(plain.account(), Account { records_in: Some(6), records_out: Some(6), ..of_records(0, 0) });
+    means("mark/chunk-plain/v1.json", Form::Compact, &mark(0, 0, Outcome::Taken(Box::new(plain))));
+}
+
+fn of_records(quarantined: u64, filtered: u64) -> Account {
+    Account { quarantined: Some(quarantined), filtered: Some(filtered), ..Account::default() }
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub(crate) async fn execute(
     let millis = flow.env.clock.now().duration_since(began).as_millis();
     let work =
         Work { bytes_copied: joined.copied, bytes_through: joined.through, millis: u64::try_from(millis).unwrap_or(0) };
-    Ok(Done { outputs, account, work, records: Vec::new(), chunk: None })
+    Ok(Done { outputs, account, work, records: Vec::new() })
 }
 
 /// Stages `{output}.manifest` for Redshift's COPY. It tells of the output alone: no source is read.

@@ -73,7 +73,7 @@ pub(crate) async fn execute(
     flow.env.progress.advance(task.inputs.len() as u64, task.bytes());
     let millis = flow.env.clock.now().duration_since(began).as_millis();
     let work = Work { bytes_copied: 0, bytes_through: counted.bytes, millis: u64::try_from(millis).unwrap_or(0) };
-    Ok(Done { outputs: staged, account, work, records: counted.records, chunk: None })
+    Ok(Done { outputs: staged, account, work, records: counted.records })
 }
 
 /// What an attempt staged and counted, or why it did not.

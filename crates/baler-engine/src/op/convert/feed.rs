@@ -25,6 +25,8 @@ const FILES_AT_ONCE: usize = 8;
 const CHUNKS: usize = 16;
 /// As [`CHUNKS`], of a directory, whose chunks are large and soon there.
 const CHUNKS_OF_FILE: usize = 4;
+/// As that, where one thread reads the whole object in turn.
+const CHUNKS_IN_PASSING: usize = 1;
 
 /// The bytes of an input.
 pub(super) enum Body {
@@ -125,12 +127,12 @@ fn is_directory(source: &dyn Store) -> bool {
 
 /// Lets a large object flow into a channel under this permit; it stops when the reader is dropped.
 pub(super) fn flow(source: Arc<dyn Store>, permit: OwnedSemaphorePermit, input: InputVersion) -> Chunks {
-    flowing(source, Some(permit), input, None)
+    flowing(source, Some(permit), input, None, CHUNKS_OF_FILE)
 }
 
-/// Lets an object, or a range of it, flow into a channel; it stops when the reader is dropped.
+/// Lets an object, or a range of it, flow into a channel for one thread that reads it in turn; it stops when the reader is dropped.
 pub(crate) fn flow_range(source: Arc<dyn Store>, input: InputVersion, range: Option<ByteRange>) -> Chunks {
-    flowing(source, None, input, range)
+    flowing(source, None, input, range, CHUNKS_IN_PASSING)
 }
 
 fn flowing(
@@ -138,8 +140,9 @@ fn flowing(
     permit: Option<OwnedSemaphorePermit>,
     input: InputVersion,
     range: Option<ByteRange>,
+    of_file: usize,
 ) -> Chunks {
-    let (to, chunks) = mpsc::channel(if is_directory(&*source) { CHUNKS_OF_FILE } else { CHUNKS });
+    let (to, chunks) = mpsc::channel(if is_directory(&*source) { of_file } else { CHUNKS });
     let wanted = range.map_or(input.size, ByteRange::len);
     tokio::spawn(async move {
         let _permit = permit;

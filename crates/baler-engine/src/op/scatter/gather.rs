@@ -12,7 +12,7 @@ use baler_model::ledger::{
     Task, Work,
 };
 use baler_model::{AttemptId, Key, Kind, Stamp};
-use baler_store::{ByteRange, Crc64};
+use baler_store::{ByteRange, Crc64, StoreKind};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
@@ -29,11 +29,15 @@ use crate::op::Done;
 
 /// Bytes of a part, at least; as many as the store asks for where that is more, and more where there would be too many parts.
 const PART: usize = 1 << 20;
+/// As that, of a directory, where a part costs nothing and there may be any number.
+const PART_OF_FILES: usize = 256 << 10;
 const PARTS_OF_A_SIZE: u32 = 1_000;
 /// Parts that wait to be taken to the store.
 const PARTS: usize = 1;
 /// Private objects that are asked for at a time.
 const AHEAD: usize = 8;
+/// As that, of a directory, which has them at once.
+const AHEAD_OF_FILES: usize = 2;
 
 /// A task and the mark that counts, of each chunk in the order of records.
 type Chunks<'a> = Vec<(&'a Task, &'a Mark, &'a ChunkDone)>;
@@ -75,7 +79,7 @@ pub(crate) async fn execute(
         return Err(error);
     }
     let outputs: Vec<_> = staged.into_values().collect();
-    let failed_in_chunks: u64 = chunks.iter().map(|(_, mark, _)| quarantined(mark)).sum();
+    let failed_in_chunks: u64 = chunks.iter().map(|(_, _, done)| done.failed()).sum();
     let damaged = u64::from(gather.damage.is_some());
     let failed = failed_in_chunks + damaged;
     // The chunks' marks account for their records, this one for what cannot be read.
@@ -98,14 +102,7 @@ pub(crate) async fn execute(
     flow.env.progress.advance(task.inputs.len() as u64, 0);
     let millis = flow.env.clock.now().duration_since(began).as_millis();
     let work = Work { bytes_copied: 0, bytes_through: task.bytes(), millis: u64::try_from(millis).unwrap_or(0) };
-    Ok(Done { outputs, account, work, records, chunk: None })
-}
-
-fn quarantined(mark: &Mark) -> u64 {
-    match &mark.outcome {
-        Outcome::Staged { account, .. } => account.quarantined.unwrap_or(0),
-        Outcome::GivenUp { .. } => 0,
-    }
+    Ok(Done { outputs, account, work, records })
 }
 
 /// The marks of a batch's chunks, which stand right before the task that gathers them.
@@ -114,19 +111,31 @@ fn done_chunks<'a>(plan: &'a Plan, marks: &'a Marks, task: &Task, gather: &Gathe
     let tasks = end.checked_sub(gather.chunks as usize).and_then(|start| plan.tasks.get(start..end));
     let tasks = tasks.ok_or_else(|| format!("task {} has not {} chunks before it", task.task, gather.chunks))?;
     let done = |chunk: &'a Task| match marks.get(&chunk.task).map(|mark| (&**mark, &mark.outcome)) {
-        Some((mark, Outcome::Staged { chunk: Some(done), .. })) if chunk.group == task.group => {
-            Ok((chunk, mark, &**done))
-        }
+        Some((mark, Outcome::Taken(done))) if chunk.group == task.group => Ok((chunk, mark, &**done)),
         _ => Err(format!("the chunk of task {} is not done", chunk.task)),
     };
     tasks.iter().map(done).collect()
+}
+
+/// How large parts are.
+#[derive(Clone, Copy)]
+struct Sizes {
+    least: usize,
+    /// Whether later ones are larger, since there may not be any number.
+    grow: bool,
+}
+
+impl Sizes {
+    fn of(self, number: u32) -> usize {
+        if self.grow { self.least << (number / PARTS_OF_A_SIZE) } else { self.least }
+    }
 }
 
 /// Sends one output in parts.
 struct Parts<'a> {
     to: &'a mpsc::Sender<Step>,
     output: usize,
-    least: usize,
+    sizes: Sizes,
     spares: &'a Arc<Spares>,
     buffer: Spare,
     number: u32,
@@ -141,20 +150,20 @@ fn ended<T>(_: mpsc::error::SendError<T>) -> TaskError {
 impl<'a> Parts<'a> {
     async fn begin(
         to: &'a mpsc::Sender<Step>,
-        least: usize,
+        sizes: Sizes,
         spares: &'a Arc<Spares>,
         output: usize,
         key: Key,
         content_type: &'static str,
     ) -> Result<Self, TaskError> {
         to.send(Step::Begin { output, key, content_type }).await.map_err(ended)?;
-        Ok(Self { to, output, least, spares, buffer: Spare::default(), number: 1, crc: Crc64::new() })
+        Ok(Self { to, output, sizes, spares, buffer: Spare::default(), number: 1, crc: Crc64::new() })
     }
 
     async fn push(&mut self, bytes: &[u8]) -> Result<(), TaskError> {
         let mut bytes = bytes;
         while !bytes.is_empty() {
-            let size = self.least << (self.number / PARTS_OF_A_SIZE);
+            let size = self.sizes.of(self.number);
             if self.buffer.is_empty() {
                 self.buffer = self.spares.take(size);
             }
@@ -201,9 +210,15 @@ async fn write(
         ResultShape::Document => "application/json",
         ResultShape::Lines => "application/x-ndjson",
     };
-    let least = usize::try_from(flow.target.info().parts.min).unwrap_or(PART).max(PART);
     let spares = Arc::default();
-    let mut result = Parts::begin(to, least, &spares, 0, task.key.clone(), content_type).await?;
+    let (least, ahead) = match flow.target.info().kind {
+        StoreKind::Directory => (PART_OF_FILES, AHEAD_OF_FILES),
+        StoreKind::S3 | StoreKind::Azure | StoreKind::Gcs | StoreKind::Memory => {
+            (usize::try_from(flow.target.info().parts.min).unwrap_or(PART).max(PART), AHEAD)
+        }
+    };
+    let sizes = Sizes { least, grow: flow.target.info().parts.count < u32::MAX };
+    let mut result = Parts::begin(to, sizes, &spares, 0, task.key.clone(), content_type).await?;
     match shape {
         ResultShape::Document => result.push(&member(compression, &beginning(&gather.batch))?).await?,
         // Of no records there is a member, too: nothing at all is no object of a codec.
@@ -214,7 +229,7 @@ async fn write(
         let key = private_key(&plan.header.flow, run, chunk, &mark.attempt);
         read(flow, &spares, key, 0, done.result)
     });
-    let mut parts = stream::iter(parts).buffered(AHEAD);
+    let mut parts = stream::iter(parts).buffered(ahead);
     while let Some(part) = parts.next().await {
         result.push(&part?).await?;
     }
@@ -235,22 +250,22 @@ async fn write(
     let summary = summary::of(run, task, gather, &marks, gathering);
     let mut text = serde_json::to_vec_pretty(&summary).expect("a summary is plain data");
     text.push(b'\n');
-    let mut parts = Parts::begin(to, least, &spares, 1, gather.summary.clone(), "application/json").await?;
+    let mut parts = Parts::begin(to, sizes, &spares, 1, gather.summary.clone(), "application/json").await?;
     parts.push(&text).await?;
     parts.end().await?;
     let set_aside: Vec<_> = chunks
         .iter()
-        .filter_map(|(chunk, mark, done)| done.aside.map(|aside| (*chunk, *mark, done.result.size, aside)))
+        .filter_map(|(chunk, mark, done)| Some((*chunk, *mark, done.result.size, done.failures.as_ref()?.aside)))
         .collect();
     if set_aside.is_empty() && gather.damage.is_none() {
         return Ok(());
     }
-    let mut quarantine = Parts::begin(to, least, &spares, 2, gather.quarantine.clone(), "application/x-ndjson").await?;
+    let mut quarantine = Parts::begin(to, sizes, &spares, 2, gather.quarantine.clone(), "application/x-ndjson").await?;
     let lines = set_aside.iter().map(|(chunk, mark, behind, aside)| {
         let key = private_key(&plan.header.flow, run, chunk, &mark.attempt);
         read(flow, &spares, key, *behind, *aside)
     });
-    let mut lines = stream::iter(lines).buffered(AHEAD);
+    let mut lines = stream::iter(lines).buffered(ahead);
     while let Some(lines) = lines.next().await {
         quarantine.push(&lines?).await?;
     }

@@ -2,7 +2,8 @@
 //! one sequential pass, decompressing, in which chunks that are done already are passed over; where it is not compressed only
 //! what is wanted is read.
 //!
-//! Memory: the chunks that wait or are being worked at are granted by the budget; one that is larger than [`HELD`] lies in a
+//! Memory: the chunks that wait or are being worked at are granted by the budget, until their part of the result is put, though
+//! their bytes go once their records are taken; one that is larger than [`HELD`] lies in a
 //! file without a name. Besides that some buffers are kept for the next chunk (`spare`).
 
 use std::io::{self, Cursor, Read};
@@ -128,7 +129,7 @@ impl Body {
 pub(crate) struct Brought {
     pub(crate) number: usize,
     pub(crate) body: Body,
-    pub(crate) _memory: Memory,
+    pub(crate) memory: Memory,
 }
 
 /// What is granted of the budget; given back when chunks are done.
@@ -200,7 +201,7 @@ async fn at_once(
             return Err(of_io(input, &io::ErrorKind::UnexpectedEof.into()));
         };
         let body = Body::Held(text.slice(start..end));
-        let _there_is_room = to.try_send(Ok(Brought { number, body, _memory: Memory::Shared(Arc::clone(&memory)) }));
+        let _there_is_room = to.try_send(Ok(Brought { number, body, memory: Memory::Shared(Arc::clone(&memory)) }));
     }
     Ok(Some(brought))
 }
@@ -238,7 +239,7 @@ impl Line {
 
     /// Says whether more are wanted.
     fn send(&self, number: usize, body: Body, memory: OwnedSemaphorePermit) -> bool {
-        self.to.blocking_send(Ok(Brought { number, body, _memory: Memory::Own(memory) })).is_ok()
+        self.to.blocking_send(Ok(Brought { number, body, memory: Memory::Own(memory) })).is_ok()
     }
 
     fn memory(&self, bytes: u64) -> OwnedSemaphorePermit {

@@ -18,9 +18,8 @@ use crate::error::{TaskError, with_causes};
 /// So much of a reason is kept. Units: characters.
 const REASON: usize = 500;
 
-/// A window closes behind so many records, or bytes of them.
+/// A window closes behind so many records.
 const RECORDS: usize = 16_384;
-const BYTES: usize = 8 << 20;
 /// The last record of a window is seldom longer.
 const LAST: usize = 64 << 10;
 
@@ -184,12 +183,13 @@ impl Records {
         }
     }
 
-    /// The next window, whose texts go into a buffer; nothing at the end.
-    pub(crate) fn next_window(&mut self, text: Spare) -> Result<Option<Window>, DecodeError> {
+    /// The next window, whose texts go into a buffer; nothing at the end. It closes behind `most` bytes at the latest, if they
+    /// are JSON.
+    pub(crate) fn next_window(&mut self, text: Spare, most: usize) -> Result<Option<Window>, DecodeError> {
         let mut window = Window { text, items: Vec::new() };
         match self {
             Self::Raw(records) => {
-                while window.items.len() < RECORDS && window.text.len() < BYTES {
+                while window.items.len() < RECORDS && window.text.len() < most {
                     match records.next_record()? {
                         Some(Raw::Record(record)) => {
                             let start = window.text.len();
@@ -225,11 +225,11 @@ impl Records {
     }
 }
 
-/// The room that the texts of a window of this chunk need; more where the last of them is long. Units: bytes.
-pub(super) fn room(chunk: &ChunkTask) -> usize {
+/// The room that the texts of a window of `most` bytes of this chunk need; more where the last of them is long. Units: bytes.
+pub(super) fn room(chunk: &ChunkTask, most: usize) -> usize {
     match chunk.extent {
         ChunkExtent::Bytes { start, end, .. } => {
-            usize::try_from(end - start + chunk.records).unwrap_or(usize::MAX).min(BYTES + LAST)
+            usize::try_from(end - start + chunk.records).unwrap_or(usize::MAX).min(most + LAST)
         }
         ChunkExtent::Groups { .. } => 0,
     }

@@ -33,7 +33,9 @@ impl Spares {
         let room = room.next_multiple_of(GRAIN);
         let kept = {
             let mut buffers = self.buffers.lock();
-            let fitting = buffers.iter().position(|kept| kept.capacity() >= room);
+            // The smallest that fits: larger ones are for those who need them.
+            let fitting = (0..buffers.len()).filter(|at| buffers[*at].capacity() >= room);
+            let fitting = fitting.min_by_key(|at| buffers[*at].capacity());
             if fitting.is_none() && room <= LARGEST {
                 // One that is too small goes, for this one.
                 drop(buffers.pop());
@@ -109,6 +111,18 @@ mod tests {
         drop(piece);
         let again = spares.take(500);
         assert_eq!((again.as_ptr(), again.len()), (place, 0));
+    }
+
+    #[test]
+    fn the_smallest_that_fits_is_taken() {
+        let spares = Arc::new(Spares::default());
+        let (large, small) = (spares.take(4 * GRAIN), spares.take(GRAIN));
+        let (of_large, of_small) = (large.as_ptr(), small.as_ptr());
+        drop(large);
+        drop(small);
+        let again = spares.take(GRAIN);
+        assert_eq!(again.as_ptr(), of_small);
+        assert_eq!(spares.take(2 * GRAIN).as_ptr(), of_large);
     }
 
     #[test]

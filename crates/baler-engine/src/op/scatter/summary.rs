@@ -102,15 +102,17 @@ pub(super) fn of<'a>(
     let (mut began, mut ended): (Option<Timestamp>, Option<Timestamp>) = (None, None);
     let mut took: Vec<f64> = Vec::with_capacity(marks.len());
     for mark in marks {
-        let Outcome::Staged { account, chunk: Some(chunk), .. } = &mark.outcome else { continue };
-        succeeded += account.records_out.unwrap_or(0);
-        failed += account.quarantined.unwrap_or(0);
-        left_out += account.filtered.unwrap_or(0);
-        for (reason, count) in &chunk.reasons {
-            *reasons.entry(if reason.is_empty() { OTHERS } else { reason }).or_default() += count;
+        let Outcome::Taken(chunk) = &mark.outcome else { continue };
+        succeeded += chunk.succeeded;
+        left_out += chunk.left_out;
+        if let Some(failures) = &chunk.failures {
+            failed += failures.records;
+            for (reason, count) in &failures.reasons {
+                *reasons.entry(if reason.is_empty() { OTHERS } else { reason }).or_default() += count;
+            }
+            first_error = first_error.or_else(|| Some(Error::of(&failures.first)));
+            last_error = Some(Error::of(&failures.last));
         }
-        first_error = first_error.or_else(|| chunk.first_error.as_deref().map(Error::of));
-        last_error = chunk.last_error.as_deref().map(Error::of).or(last_error);
         began = Some(began.map_or(chunk.began, |began| began.min(chunk.began)));
         ended = Some(ended.map_or(mark.at, |ended| ended.max(mark.at)));
         took.push(mark.at.duration_since(chunk.began).as_secs_f64());

@@ -11,8 +11,8 @@ use baler_format::codec::{self, Codec, Compression};
 use baler_format::decode::{DecodeOptions, TextFrom};
 use baler_format::schema::Schema;
 use baler_model::ledger::{
-    Account, ChunkDone, ChunkTask, EachOptions, FailedRecord, Failure, GatherTask, PrivateObject, ResultShape,
-    ScatterOptions, Task, Work,
+    ChunkDone, ChunkTask, EachOptions, FailedRecord, Failure, Failures, GatherTask, PrivateObject, ResultShape,
+    ScatterOptions, Task,
 };
 use baler_model::{AttemptId, FlowName, InputVersion, Key, Kind, RunId};
 use baler_store::{Clock, Crc64};
@@ -30,9 +30,12 @@ use super::workers::{Waits, Workers};
 use crate::error::TaskError;
 use crate::flow::Flow;
 use crate::ledger::intermediate_key;
-use crate::op::Done;
 use crate::upsert::Order;
 
+/// A window closes behind so many bytes: those who take it whole, be it a table or a query, take many records at once.
+const WINDOW: usize = 8 << 20;
+/// As that, where records are taken one by one.
+const WINDOW_OF_SINGLES: usize = 256 << 10;
 /// What an answer adds to a record, about. Units: bytes.
 const ANSWER: usize = 80;
 /// So many reasons are told apart in a chunk.
@@ -54,6 +57,8 @@ pub(crate) struct Job {
     pub(crate) max_expansion: u64,
     /// What chunks leave to those behind them.
     pub(crate) spares: Arc<Spares>,
+    /// A window closes behind so many bytes.
+    window: usize,
     /// Nothing where steps wait for others.
     workers: Option<Workers>,
 }
@@ -98,6 +103,7 @@ impl Job {
             shape: options.result.shape,
             max_expansion: options.max_expansion,
             spares: Arc::default(),
+            window: window(options),
             workers,
         })
     }
@@ -155,11 +161,16 @@ struct Made {
     result: Vec<u8>,
     aside: Vec<u8>,
     succeeded: u64,
-    failed: u64,
     left_out: u64,
+    failed: Option<Failed>,
+}
+
+/// The records that failed.
+struct Failed {
+    records: u64,
     reasons: BTreeMap<String, u64>,
-    first_error: Option<Box<FailedRecord>>,
-    last_error: Option<Box<FailedRecord>>,
+    first: FailedRecord,
+    last: FailedRecord,
 }
 
 /// Where an attempt at a chunk keeps its part of the result, and right behind it its lines of the quarantine file.
@@ -167,22 +178,21 @@ pub(crate) fn private_key(flow: &FlowName, run: &RunId, task: &Task, attempt: &A
     intermediate_key(flow, run, task.task, attempt)
 }
 
-/// Attempts a chunk. Cost: a PUT.
-pub(crate) async fn take(
-    flow: &Flow,
-    run: &RunId,
-    batch: &Arc<Batch>,
-    task: &Task,
-    chunk: ChunkTask,
-    body: &Body,
-    attempt: &AttemptId,
-) -> Result<Done, TaskError> {
+/// What became of the records of a chunk, and is yet to be put.
+pub(crate) struct Unput {
+    /// Its part of the result, and right behind it its lines of the quarantine file.
+    bytes: Bytes,
+    done: Box<ChunkDone>,
+}
+
+/// Takes the records of a chunk.
+pub(crate) async fn take(batch: &Arc<Batch>, chunk: ChunkTask, body: Body) -> Result<Unput, TaskError> {
     let place = match &batch.job.workers {
         Some(workers) => Some(workers.place().await),
         None => None,
     };
-    let began = flow.env.clock.now();
-    let (shared, body) = (Arc::clone(batch), body.clone());
+    let began = batch.clock.now();
+    let shared = Arc::clone(batch);
     // Of Parquet the metadata is read here.
     let opened = blocking(&batch.job, move || {
         let (job, header) = (&shared.job, shared.gather.header.as_deref());
@@ -216,29 +226,33 @@ pub(crate) async fn take(
         .await?;
     }
     drop(place);
-    let Made { result, aside, succeeded, failed, left_out, reasons, first_error, last_error } = made;
+    let Made { result, aside, succeeded, left_out, failed } = made;
     let kept = |bytes: &[u8]| PrivateObject { size: bytes.len() as u64, crc64nvme: Crc64::of(bytes) };
-    let (of_result, of_aside) = (kept(&result), (!aside.is_empty()).then(|| kept(&aside)));
-    let mut both = result;
-    both.extend_from_slice(&aside);
-    drop(aside);
-    let key = private_key(flow.ledger.flow(), run, task, attempt);
-    {
+    let (of_result, of_aside) = (kept(&result), kept(&aside));
+    let mut bytes = result;
+    bytes.reserve_exact(aside.len());
+    bytes.extend_from_slice(&aside);
+    let failures = failed.map(|Failed { records, reasons, first, last }| {
+        Box::new(Failures { records, aside: of_aside, reasons, first, last })
+    });
+    let done = ChunkDone { began, succeeded, left_out, result: of_result, failures };
+    Ok(Unput { bytes: bytes.into(), done: Box::new(done) })
+}
+
+impl Unput {
+    /// Puts what was made under an attempt's key. Cost: a PUT.
+    pub(crate) async fn put(
+        &self,
+        flow: &Flow,
+        run: &RunId,
+        task: &Task,
+        attempt: &AttemptId,
+    ) -> Result<Box<ChunkDone>, TaskError> {
+        let key = private_key(flow.ledger.flow(), run, task, attempt);
         let _permit = flow.env.limits.request().await;
-        flow.target.put(&key, Bytes::from(both)).await?;
+        flow.target.put(&key, self.bytes.clone()).await?;
+        Ok(self.done.clone())
     }
-    let millis = flow.env.clock.now().duration_since(began).as_millis();
-    let account = Account {
-        records_in: Some(succeeded + failed + left_out),
-        records_out: Some(succeeded),
-        quarantined: Some(failed),
-        filtered: Some(left_out),
-        ..Account::default()
-    };
-    let work = Work { bytes_copied: 0, bytes_through: 0, millis: u64::try_from(millis).unwrap_or(0) };
-    let chunk =
-        Some(Box::new(ChunkDone { began, result: of_result, aside: of_aside, reasons, first_error, last_error }));
-    Ok(Done { outputs: Vec::new(), account, work, records: Vec::new(), chunk })
 }
 
 /// What is next for a chunk.
@@ -265,8 +279,8 @@ fn go_on(
         if wanted.strong_count() == 0 {
             return Ok(Next::End);
         }
-        let text = job.spares.take(records::room(chunk));
-        let window = records.next_window(text).map_err(|error| unreadable(&batch.input, &error))?;
+        let text = job.spares.take(records::room(chunk, job.window));
+        let window = records.next_window(text, job.window).map_err(|error| unreadable(&batch.input, &error))?;
         let Some(mut window) = window else {
             records.refuse_unknown(&job.decoding)?;
             return Ok(Next::End);
@@ -284,6 +298,18 @@ fn go_on(
         if job.workers.is_none() {
             return Ok(Next::More);
         }
+    }
+}
+
+/// The bytes behind which a window closes.
+fn window(options: &ScatterOptions) -> usize {
+    let takes_singles = |each: &EachOptions| match each {
+        EachOptions::JsonSchema { .. } => true,
+        EachOptions::Sql { .. } | EachOptions::Program { .. } | EachOptions::Http { .. } => false,
+    };
+    match options.upsert.is_none() && options.each.iter().all(takes_singles) {
+        true => WINDOW_OF_SINGLES,
+        false => WINDOW,
     }
 }
 
@@ -339,7 +365,7 @@ impl Made {
             match &item.verdict {
                 Verdict::Passed(_) => self.succeeded += 1,
                 Verdict::LeftOut => self.left_out += 1,
-                Verdict::Failed(_) => self.failed += 1,
+                Verdict::Failed(_) => self.fail(item.index, message),
             }
             if success {
                 continue;
@@ -350,15 +376,10 @@ impl Made {
             };
             let aside = SetAside { position: Some(item.position), reason: message.to_owned(), raw };
             write_line(&batch.input, &aside, &mut self.aside);
-            let is_told = self.reasons.len() < REASONS || self.reasons.contains_key(message);
-            *self.reasons.entry(if is_told { message.to_owned() } else { String::new() }).or_default() += 1;
-            let failed = Box::new(FailedRecord { index: item.index, message: message.to_owned() });
-            self.first_error.get_or_insert_with(|| failed.clone());
-            self.last_error = Some(failed);
         }
         let compression = batch.job.compression;
-        if compression == Compression::NONE && self.result.is_empty() {
-            self.result = answers.to_vec();
+        if compression == Compression::NONE {
+            self.result.extend_from_slice(&answers);
             return Ok(());
         }
         // What cannot be compressed grows a little.
@@ -371,6 +392,20 @@ impl Made {
         })?;
         self.result.extend_from_slice(&member);
         Ok(())
+    }
+
+    fn fail(&mut self, index: u64, reason: &str) {
+        let record = FailedRecord { index, message: reason.to_owned() };
+        let failed = self.failed.get_or_insert_with(|| Failed {
+            records: 0,
+            reasons: BTreeMap::new(),
+            first: record.clone(),
+            last: record.clone(),
+        });
+        failed.records += 1;
+        failed.last = record;
+        let is_told = failed.reasons.len() < REASONS || failed.reasons.contains_key(reason);
+        *failed.reasons.entry(if is_told { reason.to_owned() } else { String::new() }).or_default() += 1;
     }
 }
 

@@ -122,13 +122,8 @@ impl<E: Clone + Eq + Hash> Folder<E> {
 
 /// A mark that names staged outputs; which ones, the models keep themselves.
 pub(crate) fn staged_mark(run: u8, task: u32) -> Mark {
-    let outcome = Outcome::Staged {
-        outputs: Vec::new(),
-        account: Account::default(),
-        work: Work::default(),
-        records: Vec::new(),
-        chunk: None,
-    };
+    let outcome =
+        Outcome::Staged { outputs: Vec::new(), account: Box::default(), work: Work::default(), records: Vec::new() };
     mark(run, task, outcome)
 }
 

@@ -91,10 +91,9 @@ fn mark(task: u32, generation: u32, attempt: &str) -> Mark {
         at: Timestamp::UNIX_EPOCH,
         outcome: Outcome::Staged {
             outputs: Vec::new(),
-            account: Account::default(),
+            account: Box::default(),
             work: Work::default(),
             records: Vec::new(),
-            chunk: None,
         },
     }
 }

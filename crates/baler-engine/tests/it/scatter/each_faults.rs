@@ -1,11 +1,17 @@
 //! Programs that break the protocol or hang, and reasons that are too long or tell too much.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use baler_engine::env::Limits;
 use baler_engine::report::{FailureReport, Status};
+use baler_testkit::fault::{Hook, Method, Op, Verdict};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::{answers, run_one};
+use super::{answers, gunzipped, run_one};
 use crate::disk::Disk;
 
 /// A flow of this step.
@@ -238,4 +244,108 @@ async fn a_long_reason_is_cut_at_a_character_whoever_gave_it() {
         assert!(message.starts_with(begins) && message.ends_with('…'), "{message}");
         assert_eq!(message.chars().count(), 501, "{message}");
     }
+}
+
+/// The part of a chunk that could not be put twice: its records are not asked for again.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_only_the_putting_fails_no_record_is_taken_again() {
+    let script = "for line in sys.stdin:\n    open('asked', 'a').write(line)\n    print(json.dumps({'success': True}), flush=True)\n";
+    let disk = world(&numbered(7), script);
+    let failed: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
+    let seen = Arc::clone(&failed);
+    let hook: Hook = Arc::new(move |op: &Op| {
+        let task = op
+            .key
+            .strip_prefix("_baler_tmp/each/")
+            .and_then(|key| Some(key.split_once('/')?.1.split_once('-')?.0.to_owned()));
+        let fails = op.method == Method::Put
+            && task.is_some_and(|task| {
+                let mut seen = seen.lock();
+                let times = seen.entry(task).or_default();
+                *times += 1;
+                *times <= 2
+            });
+        Box::pin(std::future::ready(if fails { Verdict::FailBefore } else { Verdict::Proceed }))
+    });
+    let report = disk.process_through(&config(&python("20s"), 3), Some(hook)).run_one().await;
+    assert_eq!(report.status, Status::Committed, "{report:#?}");
+    let index = |line: &str| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64().unwrap();
+    let mut asked: Vec<u64> = disk.read("asked").lines().map(index).collect();
+    asked.sort_unstable();
+    assert_eq!(asked, (0..7).collect::<Vec<_>>(), "each of them once");
+    assert_eq!(answers(&disk).len(), 7);
+    assert_eq!(failed.lock().values().copied().collect::<Vec<_>>(), [3; 3], "put once more after two faults");
+}
+
+/// A chunk larger than a window: what fails in several of them is counted together, and numbered as in the object.
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_of_all_windows_of_a_chunk_are_told_together() {
+    let (records, padding) = (1_000, "x".repeat(1_000));
+    let record = |n: usize| json!({ "n": if n % 100 == 7 { json!("seven") } else { json!(n) }, "padding": padding });
+    let sevens: Vec<usize> = (0..10).map(|n| n * 100 + 7).collect();
+    for suffix in ["json", "json.gz"] {
+        let disk = Disk::in_memory();
+        disk.write("inbox/b.jsonl", (0..records).map(|n| format!("{}\n", record(n))).collect::<String>());
+        disk.write("each.json", json!({ "properties": { "n": { "type": "integer" } } }).to_string());
+        let config = config(r#"{ json_schema = "each.json" }"#, records)
+            .replace("{batch}.json\"", &format!("{{batch}}.{suffix}\""));
+        run_one(&disk, &config).await;
+        let text = match suffix {
+            "json" => disk.read("outbox/b.json"),
+            _ => gunzipped(&disk, "outbox/b.json.gz"),
+        };
+        let result: Value = serde_json::from_str(&text).unwrap();
+        let told = result["records"].as_array().unwrap();
+        assert!(
+            told.iter().enumerate().all(|(n, told)| told["index"] == n && told["request"] == record(n)),
+            "{suffix}"
+        );
+        let answers: Vec<Value> = told.iter().map(|told| told["response"].clone()).collect();
+        assert_eq!((answers.len(), failed(&answers)), (records, sevens.clone()), "{suffix}");
+        let summary: Value = serde_json::from_str(&disk.read("outbox/b.summary.json")).unwrap();
+        assert_eq!(summary["records"], json!({ "total": 1_000, "succeeded": 990, "failed": 10 }), "{summary:#}");
+        let told = (&summary["firstError"]["index"], &summary["lastError"]["index"]);
+        assert_eq!(told, (&json!(7), &json!(907)), "{summary:#}");
+        assert_eq!(summary["failures"].as_array().unwrap().len(), 1, "{summary:#}");
+        let aside = disk.read(&format!("_quarantine/{}", disk.files("_quarantine")[0]));
+        let line = |line: &str| serde_json::from_str::<Value>(line).unwrap()["line"].as_u64().unwrap();
+        let lines: Vec<u64> = aside.lines().map(line).collect();
+        assert_eq!(lines, sevens.iter().map(|n| *n as u64 + 1).collect::<Vec<_>>(), "{suffix}");
+    }
+}
+
+/// While parts wait to be put, the bytes of their chunks are gone: others are taken meanwhile, but not without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_whose_parts_wait_leave_their_room_to_others() {
+    let disk = Disk::in_memory();
+    disk.write("inbox/b.jsonl", numbered(100));
+    disk.write("each.json", "{}");
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&waiting);
+    let hook: Hook = Arc::new(move |op: &Op| {
+        let hangs = op.method == Method::Put && op.key.starts_with("_baler_tmp/each/");
+        seen.fetch_add(usize::from(hangs), Ordering::SeqCst);
+        Box::pin(std::future::ready(if hangs { Verdict::Hang } else { Verdict::Proceed }))
+    });
+    let mut process = disk.process_through(&config(r#"{ json_schema = "each.json" }"#, 1), Some(hook));
+    process.env.limits = Limits::new(1_000, 256 << 20);
+    // So many are worked at; three more may be on their way to a disk.
+    let rooms = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    let most = async {
+        let began = Instant::now();
+        while waiting.load(Ordering::SeqCst) < rooms + 3 {
+            assert!(began.elapsed() < Duration::from_secs(60), "{waiting:?} of {}", rooms + 3);
+            pause(5).await;
+        }
+        pause(50).await;
+    };
+    tokio::select! {
+        report = process.run() => panic!("{report:#?}"),
+        () = most => assert_eq!(waiting.load(Ordering::SeqCst), rooms + 3),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "real time has to pass")]
+async fn pause(milliseconds: u64) {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
